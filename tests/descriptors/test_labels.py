@@ -1,0 +1,63 @@
+import re
+
+import pytest
+
+from text4seg.descriptors import check_labels, normalise
+from text4seg.descriptors.labels import Vocabulary, fault
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "a|b",
+        "a*b",
+        "a *2",
+        "a\nb",
+        "a\rb",
+        "a<seg>",
+        "</seg>",
+        " a",
+        "a ",
+        "a\n",
+        "\ta",
+        "",
+        " ",
+        "\u3000a",
+        "Others",
+        "OTHERS",
+    ],
+)
+def test_refuses_labels_that_cannot_be_read_back(label):
+    with pytest.raises(ValueError, match=re.escape(repr(label))):
+        check_labels(["others", "fine", label])
+
+
+@pytest.mark.parametrize(
+    "label", ["others", "others 2", "a, b", "o", "Oslo", "<s>", "<seg", "2", "a  b", "红色的车", "x" * 9999]
+)
+def test_admits_every_other_label(label):
+    assert fault(label) is None
+
+
+def test_normalise():
+    assert normalise(" The RED_car!! ") == "the red car"
+    assert normalise("...") == ""
+
+
+def test_a_word_is_matched_exactly_first_then_normalised_then_kept():
+    words = Vocabulary(["Red Car", "red car", "dog"])
+    assert [words.id_of(word) for word in ("red car", "RED-CAR", "Red Car", "dog.", "OTHERS", "cat", "Cat")] == [
+        2, 1, 1, 3, 0, 4, 5,
+    ]  # fmt: skip
+    assert words.names == ["others", "Red Car", "red car", "dog", "cat", "Cat"]
+    assert words.matched == [("RED-CAR", "Red Car"), ("dog.", "dog"), ("OTHERS", "others")]
+
+
+def test_labels_without_letters_match_only_exactly():
+    words = Vocabulary(["?", "!"])
+    assert [words.id_of(word) for word in ("!", "?", "...")] == [2, 1, 3]
+
+
+def test_without_expected_labels_only_the_background_word_is_matched():
+    words = Vocabulary()
+    assert [words.id_of(word) for word in ("Dog", "dog", "Others", "others.")] == [1, 2, 0, 3]
