@@ -1,0 +1,165 @@
+"""The endless stream: resumed at the very next record, whatever the workers and the damage; never hanging."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from shard_sets import WordProcessor, data_settings, keys_of, make, rewrite
+from torch.utils.data import DataLoader
+
+from text4seg.data.position import Cursor, Position
+from text4seg.data.settings import VariantSettings
+from text4seg.data.shards.index import Index
+from text4seg.data.stream import Seat, TrainStream
+
+DAMAGED = 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Thirty samples in six shards, two of them with broken JSON."""
+    folder = tmp_path_factory.mktemp("stream") / "set"
+    make(folder, count=30, shards=6)
+    for number in range(DAMAGED):
+        path = folder / f"shard-{number:05d}.tar"
+        name = f"{keys_of(path)[number]}.qa.json"
+        rewrite(path, lambda n, data, name=name: data[:40] if n == name else data)
+    return folder
+
+
+def stream_of(folder, position, seat=Seat(), progress=lambda batch: 0.0, **changes):  # noqa: B008
+    return TrainStream(
+        folder, Index.load(folder), data_settings(**changes), WordProcessor(), 5, seat, position, progress
+    )
+
+
+def batches(stream, workers, num):
+    loader = DataLoader(stream, batch_size=None, num_workers=workers)
+    return list(islice(loader, num))
+
+
+def told(batch):
+    return batch["origin"].keys, batch["texts"]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("consumed", [1, 4, 17])
+def test_a_resumed_stream_gives_exactly_the_remaining_batches(folder, workers, consumed):
+    whole = batches(stream_of(folder, Position.start(max(1, workers)), turns="one"), workers, consumed + 9)
+    position = Position.start(max(1, workers))
+    for batch in whole[:consumed]:
+        position.advance(batch["origin"].worker, batch["origin"].cursor)
+    stored = Position.load(position.state())
+    resumed = batches(stream_of(folder, stored, turns="one"), workers, 9)
+    assert [told(batch) for batch in resumed] == [told(batch) for batch in whole[consumed:]]
+    assert [batch["origin"].cursor for batch in resumed] == [batch["origin"].cursor for batch in whole[consumed:]]
+
+
+def test_a_position_that_is_one_batch_off_gives_other_batches(folder):
+    """The test above can fail."""
+    whole = batches(stream_of(folder, Position.start(1)), 0, 8)
+    wrong = Position([replace(whole[3]["origin"].cursor, index=whole[3]["origin"].cursor.index + 1)], 4)
+    assert [told(batch) for batch in batches(stream_of(folder, wrong), 0, 4)] != [told(batch) for batch in whole[4:]]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_usable_record_comes_once_an_epoch(folder, workers):
+    usable = 30 - DAMAGED
+    seen = Counter()
+    for rank in range(2):
+        stream = stream_of(folder, Position.start(workers), Seat(rank, 2), batch_size=1)
+        for batch in batches(stream, workers if workers > 1 else 0, usable):
+            if batch["origin"].cursor.epoch == 0:
+                seen.update(batch["origin"].keys)
+    assert len(seen) == usable
+    assert set(seen.values()) == {1}
+
+
+def test_skipped_records_are_counted_and_named(folder):
+    found = [batch["origin"] for batch in batches(stream_of(folder, Position.start(1), batch_size=1), 0, 2 * 28)]
+    reasons = [reason for origin in found for reason in origin.skipped]
+    assert found[-1].cursor.skipped == len(reasons) == 2 * DAMAGED
+    assert all("qa.json is not JSON" in reason for reason in reasons)
+    assert [origin.cursor.batches for origin in found] == list(range(1, 57))
+
+
+def test_broken_records_raise_when_told_to(folder):
+    with pytest.raises(ValueError, match="not JSON"):
+        batches(stream_of(folder, Position.start(1), on_error="raise"), 0, 30)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_shards_without_a_usable_record_raise_instead_of_hanging(tmp_path, workers):
+    make(tmp_path / "set", count=4, shards=2)
+    for path in (tmp_path / "set").glob("*.tar"):
+        rewrite(path, lambda name, data: b"[" if name.endswith("json") else data)
+    with pytest.raises(ValueError, match="not one usable record in epoch 0"):
+        batches(stream_of(tmp_path / "set", Position.start(1)), workers, 1)
+
+
+def test_samples_that_are_too_long_are_skipped(folder):
+    with pytest.raises(ValueError, match="the limit is 10"):
+        batches(stream_of(folder, Position.start(1), max_length=10), 0, 1)
+
+
+def test_epochs_come_in_other_orders_and_with_other_turns(folder):
+    found = batches(stream_of(folder, Position.start(1), batch_size=1, turns="one"), 0, 2 * 28)
+    first, second = ([batch["origin"].keys[0] for batch in part] for part in (found[:28], found[28:]))
+    assert first != second
+    assert sorted(first) == sorted(second)
+    texts = [{batch["origin"].keys[0]: batch["texts"][0] for batch in part} for part in (found[:28], found[28:])]
+    assert 0 < sum(texts[0][key] != texts[1][key] for key in first) < 28
+    both = batches(stream_of(folder, Position.start(1), batch_size=1), 0, 28)
+    assert all(texts[0][batch["origin"].keys[0]] in batch["texts"][0] for batch in both)
+
+
+def test_the_curriculum_moves_with_the_batches_of_the_rank(folder):
+    curriculum = {
+        "variants": {"dense": VariantSettings("full", [4, 4]), "runs": VariantSettings("rrle", [4, 4])},
+        "curriculum": [{"at": 0.25, "dense": 1}, {"at": 0.75, "runs": 1}],
+    }
+    asked = []
+
+    def progress(batch):
+        asked.append(batch)
+        return batch / 40
+
+    stream = stream_of(folder, Position.start(1), progress=progress, format_hint=True, **curriculum)
+    dense = ["(4x4 full)" in text for batch in batches(stream, 0, 40) for text in batch["texts"]]
+    assert set(dense) == {False, True}
+    assert set(dense[:20]) == {True}
+    assert 5 < sum(dense[20:60]) < 35
+    assert set(dense[62:]) == {False}
+    assert asked == sorted(asked)
+    assert set(asked) == set(range(40))
+
+
+def test_workers_share_the_curriculum_of_their_rank(folder):
+    """Batch i of the rank is drawn with the progress of batch i, whichever process makes it."""
+    curriculum = {"variants": {"a": VariantSettings("full", [2, 2]), "b": VariantSettings("rrle", [2, 2])}}
+    points = [{"at": 0.499, "a": 1}, {"at": 0.5, "b": 1}]
+    stream = stream_of(
+        folder,
+        Position.start(2),
+        progress=lambda batch: 1.0 if batch >= 5 else 0.0,
+        curriculum=points,
+        format_hint=True,
+        **curriculum,
+    )
+    found = ["full)" in text for batch in batches(stream, 2, 10) for text in batch["texts"]]
+    assert found == [True] * 10 + [False] * 10
+
+
+def test_too_few_shards_are_told_before_training(folder):
+    with pytest.raises(ValueError, match="6 shards cannot feed 8"):
+        stream_of(folder, Position.start(4), Seat(0, 2))
+
+
+def test_a_position_survives_its_state():
+    position = Position.start(2)
+    position.advance(1, Cursor(1, 2, 3, 4))
+    assert Position.load(position.state()) == position
+    assert position.batches == 1

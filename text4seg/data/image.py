@@ -1,0 +1,64 @@
+"""Encoded images in, JPEG bytes out; nothing is decoded before its header has been looked at."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 64_000_000
+"""A header that promises more is refused unread (decompression bombs)."""
+
+
+def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image to RGB.
+
+    Args:
+        data: encoded bytes.
+        name: what to call the image in an error.
+        max_pixels: largest width x height that is decoded.
+
+    Raises:
+        ValueError: not an image, damaged, or larger than `max_pixels`.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ValueError(f"{name}: {width}x{height} pixels; the limit is {max_pixels}.")
+        return to_rgb(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} is not a readable image: {error}") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any picture to RGB; 16-bit and floating-point greys are scaled, where Pillow would cut them off at 255.
+
+    The range is the format's for integers (65535), the picture's own for 32-bit values.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image.convert("RGB")
+    grey = np.nan_to_num(np.asarray(image, np.float64))
+    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (float(grey.min()), float(grey.max()))
+    scaled = (grey - low) / max(high - low, 1e-12) * 255
+    return Image.fromarray(scaled.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+
+
+def jpeg_bytes(image: bytes | Path, name: str, quality: int = 90) -> bytes:
+    """JPEG bytes of an image: JPEG data as it is (after a look whether it decodes), anything else re-encoded.
+
+    Raises:
+        ValueError: the file is missing or is not a readable image.
+    """
+    if isinstance(image, Path):
+        if not image.is_file():
+            raise ValueError(f"{name}: no image at {image}.")
+        image = image.read_bytes()
+    decoded = open_image(image, name)
+    if image[:3] == b"\xff\xd8\xff":
+        return image
+    buffer = io.BytesIO()
+    decoded.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()

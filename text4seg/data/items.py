@@ -1,0 +1,98 @@
+"""Samples as conversations for training, and as items (one question each) for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from text4seg.data.types import IGNORE, Sample, Turn
+from text4seg.data.variants import Variant
+from text4seg.descriptors import answer, encode, rasterize
+from text4seg.templates import DEFAULT, hint
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One question with everything that scoring its answer needs.
+
+    Attributes:
+        key: the sample's key.
+        turn: the question's number in the sample.
+        question: as asked, format hint included.
+        labels: names of the mask's values; ``labels[0] == "others"``.
+        mask: uint8 ``[H, W]`` at the image's original size; 255 = ignore.
+        image: encoded bytes.
+        size: rows, columns of the grid asked for.
+        codec: spelling asked for.
+        rule: how the perfect grid is made from the mask.
+        task: template family of the question.
+    """
+
+    key: str
+    turn: int
+    question: str
+    labels: tuple[str, ...]
+    mask: NDArray[np.uint8]
+    image: bytes
+    size: tuple[int, int]
+    codec: str
+    rule: str
+    task: str
+
+
+class Items:
+    """The items of a batch.
+
+    No Sequence, on purpose: Lightning converts a batch's tensors by walking through every dict, sequence and
+    dataclass, down to the single bytes of the images.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = tuple(items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, number: int) -> Item:
+        return self._items[number]
+
+
+def conversation(sample: Sample, variant: Variant, with_hint: bool) -> list[tuple[str, str]]:
+    """Questions and answers of a sample, its masks written as `variant` says."""
+    pairs = []
+    for turn, plane in zip(sample.turns, sample.masks, strict=True):
+        if variant.plain:
+            question, opener = DEFAULT.fixed(turn.task, turn.labels[1:])
+            turn = replace(turn, question=question, answer_prefix=opener)
+        grid = rasterize(plane, turn.labels, variant.size, variant.rule, IGNORE)
+        pairs.append((_question(turn, variant, with_hint), answer(turn.answer_prefix, encode(grid, variant.codec))))
+    return pairs
+
+
+def items(sample: Sample, variant: Variant, with_hint: bool) -> list[Item]:
+    """The questions of a sample, each by itself."""
+    return [
+        Item(
+            key=sample.key,
+            turn=number,
+            question=_question(turn, variant, with_hint),
+            labels=turn.labels,
+            mask=plane,
+            image=sample.image,
+            size=variant.size,
+            codec=variant.codec,
+            rule=variant.rule,
+            task=turn.task,
+        )
+        for number, (turn, plane) in enumerate(zip(sample.turns, sample.masks, strict=True))
+    ]
+
+
+def _question(turn: Turn, variant: Variant, with_hint: bool) -> str:
+    return turn.question + (hint(variant.codec, variant.size) if with_hint else "")

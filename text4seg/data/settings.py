@@ -1,0 +1,85 @@
+"""What the data room can be told. Plain dataclasses; importing this pulls in nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class BuildSettings:
+    """How to make a set of shards from annotations."""
+
+    source: str = "scenes"
+    """Source family: scenes, folder or refer."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The source's own settings (see `text4seg.data.sources.settings`)."""
+    task: str = "referring"
+    """referring, generalized, all, partial, conditioned, or semantic (a mix of the last three)."""
+    task_options: dict[str, Any] = field(default_factory=dict)
+    """The task's own settings (see `text4seg.data.sources.settings`)."""
+    limit: int | None = None
+    """Stop after this many samples."""
+    shards: int = 8
+    """Number of shards; training needs at least ranks x workers of them."""
+    seed: int = 0
+    quality: int = 90
+    """JPEG quality of images that the source draws or that are not JPEG already."""
+
+
+@dataclass
+class SplitSettings:
+    """Where one split's shards lie, and how to build them when they are missing."""
+
+    shards: str | None = None
+    """A folder written by `python -m text4seg.shards build`."""
+    build: BuildSettings | None = None
+    """Recipe: `fit` builds the folder when it is missing or was built otherwise."""
+    limit: int | None = None
+    """Use only the first so many samples (validation)."""
+
+
+@dataclass
+class VariantSettings:
+    """One way of writing the answer."""
+
+    codec: str = "rrle"
+    """rrle, irle or full."""
+    grid: list[int] = field(default_factory=lambda: [16, 16])
+    """Rows, columns."""
+    tasks: list[str] = field(default_factory=list)
+    """With `turns: one`: draw the turn among those of these tasks; empty: among all."""
+    plain: bool = False
+    """Ask with the first wording of each list: answers then start at one distance from the image, where a model that starts from random weights finds it sooner."""
+
+
+@dataclass
+class DataSettings:
+    """Shards -> batches."""
+
+    train: SplitSettings = field(default_factory=SplitSettings)
+    val: SplitSettings = field(default_factory=SplitSettings)
+    codec: str = "rrle"
+    grid: list[int] = field(default_factory=lambda: [16, 16])
+    """Rows, columns."""
+    rule: str = "center"
+    """How a cell gets its label: center, majority or coverage."""
+    variants: dict[str, VariantSettings] = field(default_factory=dict)
+    """Named ways of writing the answer for `curriculum`."""
+    curriculum: list[dict[str, float]] = field(default_factory=list)
+    """Points `{at: progress 0..1, VARIANT: weight, ...}`; training draws a sample's variant with weights interpolated between them. Empty: always codec and grid."""
+    format_hint: bool = False
+    """Append the codec and the grid size to the question (a model that is trained on several needs to be told)."""
+    turns: str = "all"
+    """all: a sample's turns are one conversation; one: each visit draws one of them (cheap variety, and no answer can be copied from an earlier one)."""
+    batch_size: int = 8
+    """Samples a rank feeds at once (micro-batch)."""
+    workers: int = 1
+    """Loading processes a rank; 0 loads in the main process."""
+    shuffle_buffer: int = 1000
+    """Samples held back for shuffling, per worker."""
+    max_length: int = 2048
+    """Tokens; a longer sample is counted and skipped, never cut."""
+    val_batch_size: int = 16
+    on_error: str = "skip"
+    """What a broken sample does: skip (counted, named) or raise."""

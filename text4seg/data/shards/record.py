@@ -1,0 +1,129 @@
+"""One sample as the four members of a shard, and back.
+
+    KEY.jpg              the image
+    KEY.qa.json          a list of turns: question, answer_prefix, labels, task, id, and how the descriptor was written
+    KEY.descriptor.txt   one descriptor body a turn, blank line between
+    KEY.mask.png         the turns' planes [T, H, W] stacked downwards: indices into the turn's labels, 255 = ignore
+
+Neither KEY nor what stands before the first dot of a member's name is ever used as a path.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from text4seg.data.types import IGNORE, Sample, Task, Turn
+from text4seg.descriptors import check_labels, encode, rasterize
+
+MEMBERS = ("jpg", "qa.json", "descriptor.txt", "mask.png")
+LARGEST_MASK = 2**31
+UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, struct.error, zlib.error)
+"""What Pillow raises on damaged bytes, beside its own classes: its readers do not agree on one."""
+
+
+def to_members(sample: Sample, grid: tuple[int, int], codec: str, rule: str) -> dict[str, bytes]:
+    """The members of a sample by extension, the same bytes every time."""
+    turns = [
+        {
+            "question": turn.question,
+            "answer_prefix": turn.answer_prefix,
+            "labels": list(turn.labels),
+            "task": turn.task,
+            "id": turn.id,
+            "source": sample.source,
+            "grid": list(grid),
+            "codec": codec,
+            "rule": rule,
+        }
+        for turn in sample.turns
+    ]
+    planes = np.ascontiguousarray(sample.masks, np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(planes.reshape(-1, planes.shape[2])).save(buffer, "PNG")
+    return {
+        "jpg": sample.image,
+        "qa.json": json.dumps(turns, ensure_ascii=False, indent=1).encode(),
+        "descriptor.txt": "\n".join(descriptors(sample, grid, codec, rule)).encode(),
+        "mask.png": buffer.getvalue(),
+    }
+
+
+def descriptors(sample: Sample, grid: tuple[int, int], codec: str, rule: str) -> list[str]:
+    """One descriptor body a turn, made from the masks."""
+    return [
+        encode(rasterize(plane, turn.labels, grid, rule, IGNORE), codec)
+        for turn, plane in zip(sample.turns, sample.masks, strict=True)
+    ]
+
+
+def from_members(key: str, members: Mapping[str, bytes]) -> Sample:
+    """Read a sample back.
+
+    Raises:
+        ValueError: naming the key and what is wrong: a member is missing, is not JSON, is no image, or does not fit
+            the others.
+    """
+    missing = [name for name in ("jpg", "qa.json", "mask.png") if name not in members]
+    if missing:
+        raise ValueError(
+            f"{key}: {', '.join(missing)} missing; the record has {', '.join(sorted(members)) or 'nothing'}."
+        )
+    turns = _turns(key, members["qa.json"])
+    masks = _planes(key, members["mask.png"], len(turns))
+    for turn, plane in zip(turns, masks, strict=True):
+        values = plane[plane < IGNORE]
+        if values.size and values.max() >= len(turn.labels):
+            raise ValueError(f"{key}: the mask holds {values.max()}, the turn has {len(turn.labels)} labels.")
+    source = json.loads(members["qa.json"])[0].get("source", "")
+    return Sample(key, members["jpg"], turns, masks, source)
+
+
+def _turns(key: str, data: bytes) -> tuple[Turn, ...]:
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{key}: qa.json is not JSON: {error}") from error
+    if not isinstance(raw, list) or not raw:
+        raise ValueError(f"{key}: qa.json must be a list of turns, got {str(raw)[:60]}.")
+    return tuple(_turn(key, item) for item in raw)
+
+
+def _turn(key: str, item: Any) -> Turn:
+    if not isinstance(item, dict):
+        raise ValueError(f"{key}: a turn of qa.json must be an object, got {str(item)[:60]}.")
+    words = {name: item.get(name, "") for name in ("question", "answer_prefix", "task", "id")}
+    labels = item.get("labels")
+    if not all(isinstance(word, str) for word in words.values()) or not words["question"]:
+        raise ValueError(f"{key}: a turn of qa.json needs question, answer_prefix, task and id as text.")
+    if not isinstance(labels, list) or labels[:1] != ["others"] or not all(isinstance(name, str) for name in labels):
+        raise ValueError(f"{key}: `labels` of a turn must be a list that starts with others, got {str(labels)[:60]}.")
+    if words["task"] not in get_args(Task):
+        raise ValueError(f"{key}: unknown task {words['task']!r}; expected one of {', '.join(get_args(Task))}.")
+    try:
+        check_labels(labels)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+    return Turn(labels=tuple(labels), **words)
+
+
+def _planes(key: str, data: bytes, turns: int) -> np.ndarray:
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.width * image.height > LARGEST_MASK:
+            raise ValueError(f"it has {image.width}x{image.height} pixels")
+        stacked = np.asarray(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError, *UNDECODABLE) as error:
+        raise ValueError(f"{key}: mask.png is not a readable image: {error}") from error
+    if stacked.ndim != 2 or stacked.dtype != np.uint8 or len(stacked) % turns:
+        raise ValueError(
+            f"{key}: mask.png must be 8-bit grey with {turns} planes one below the other, got shape {stacked.shape}."
+        )
+    return stacked.reshape(turns, -1, stacked.shape[1])

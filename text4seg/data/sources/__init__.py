@@ -1,0 +1,1 @@
+"""One file a data set family; each yields `Example`s."""

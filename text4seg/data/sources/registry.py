@@ -1,0 +1,66 @@
+"""Source families by name; a family's code is imported when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from text4seg.data.sources.settings import FolderSettings, ReferSettings, ScenesSettings
+from text4seg.data.types import Example
+
+SOURCES: dict[str, tuple[type, str]] = {
+    "scenes": (ScenesSettings, "text4seg.data.sources.scenes.examples"),
+    "folder": (FolderSettings, "text4seg.data.sources.folder"),
+    "refer": (ReferSettings, "text4seg.data.sources.refer"),
+}
+
+VERSIONS = {"scenes": 1, "folder": 1, "refer": 1}
+"""Raised when a family gives other examples for the same settings: sets built before are then built again."""
+
+
+def from_options(schema: type, options: dict[str, Any], where: str) -> Any:
+    """Make a settings dataclass from plain options.
+
+    Raises:
+        ValueError: an option that `schema` does not know; the nearest one is named.
+    """
+    known = [f.name for f in fields(schema)]
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"`{where}.{name}` is not known"
+                + (f"; did you mean `{near[0]}`?" if near else ".")
+                + f" Known: {', '.join(known)}."
+            )
+    return schema(**options)
+
+
+def source_settings(name: str, options: dict[str, Any]) -> Any:
+    """The settings of the source family `name`, filled from `options`.
+
+    Raises:
+        ValueError: unknown family or option.
+    """
+    if name not in SOURCES:
+        near = get_close_matches(name, SOURCES, n=1)
+        raise ValueError(
+            f"unknown source {name!r}; expected one of {', '.join(SOURCES)}"
+            + (f" (did you mean {near[0]!r}?)" if near else "")
+            + "."
+        )
+    return from_options(SOURCES[name][0], options, "build.options")
+
+
+def examples(name: str, options: dict[str, Any], seed: int) -> Iterator[Example]:
+    """Stream the annotated images of a source.
+
+    Raises:
+        ValueError: unknown family or option, or annotations that cannot be read.
+    """
+    settings = source_settings(name, options)
+    module = importlib.import_module(SOURCES[name][1])
+    yield from module.examples(settings, seed)

@@ -1,0 +1,1 @@
+"""Procedural pictures of coloured shapes, with expressions that are true by construction."""
