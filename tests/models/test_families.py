@@ -1,0 +1,150 @@
+"""What every family has to do, on tiny random checkpoints in the layout of the real ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from checkpoints import picture
+from torch.nn import functional
+
+from text4seg.models.lora import apply_lora, choose_trained
+from text4seg.models.loss import answer_loss
+from text4seg.models.module import Text4SegModule
+from text4seg.models.registry import load_backbone, load_processor
+from text4seg.models.settings import LoraSettings, LossSettings, ModelSettings, OptimSettings
+
+TURNS = (
+    [("the red car?", "<seg>others *2| red car *2\n others *4\n</seg>")],
+    [("all?", "<seg>sky *4\n</seg>"), ("and the left one, please?", "none")],
+)
+# Linear layers that a decoder layer of each architecture has: attention's and the MLP's.
+LINEARS = {"llama": 7, "qwen3": 7, "gpt_neox": 4, "phi": 6, "gpt2": 4}
+
+
+def batch_of(backbone, side="right", turns=TURNS):
+    encoded = [backbone.processor.encode(picture(n), pairs) for n, pairs in enumerate(turns)]
+    return backbone.processor.collate(encoded, side)
+
+
+def inputs_of(batch):
+    return {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")}
+
+
+def test_hidden_states_and_answer_loss_are_finite(settings) -> None:
+    backbone = load_backbone(settings)
+    batch = batch_of(backbone)
+    hidden = backbone.hidden_states(inputs_of(batch))
+    assert hidden.shape[:2] == batch["input_ids"].shape
+    assert answer_loss(hidden, batch["labels"], backbone.logits).isfinite()
+    assert ("RANDOM" in backbone.loaded) == (settings.family != "llava")
+
+
+def test_the_processor_alone_is_the_same(settings) -> None:
+    alone, whole = load_processor(settings), load_backbone(settings).processor
+    assert alone.geometry == whole.geometry
+    assert alone.tokens(TURNS[1]) == whole.tokens(TURNS[1])
+
+
+@pytest.mark.parametrize("reduction", ["sample", "token"])
+def test_answer_loss_equals_the_full_logits_loss(settings, reduction) -> None:
+    backbone = load_backbone(settings)
+    backbone.model.double().eval()
+    batch = batch_of(backbone)
+    batch["pixel_values"] = batch["pixel_values"].double()
+    found = answer_loss(backbone.hidden_states(inputs_of(batch)), batch["labels"], backbone.logits, reduction)
+    logits = backbone.model(**inputs_of(batch)).logits[:, :-1]
+    losses = functional.cross_entropy(logits.transpose(1, 2), batch["labels"][:, 1:], reduction="none")
+    counts = (batch["labels"][:, 1:] != -100).sum(1)
+    wanted = losses.sum() / counts.sum() if reduction == "token" else (losses.sum(1) / counts).mean()
+    assert abs(float(found.detach()) - float(wanted.detach())) < 1e-6
+
+
+def test_one_lora_step_changes_adapters_only(settings) -> None:
+    backbone = load_backbone(settings)
+    text = backbone.model.config.get_text_config()
+    report = apply_lora(backbone, LoraSettings(rank=2, alpha=4, dropout=0.0))
+    assert report.targets == LINEARS[text.model_type] * text.num_hidden_layers + 2
+    module = Text4SegModule(backbone, LossSettings(), OptimSettings(lr=1e-2, warmup_ratio=0.0), steps=10)
+    optimizer = module.configure_optimizers()["optimizer"]
+    before = {name: weight.clone() for name, weight in backbone.model.state_dict().items()}
+    module.training_step(batch_of(backbone), 0).backward()
+    optimizer.step()
+    after = backbone.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    # A starts random and B at zero, so the first step moves every B and no A.
+    assert len(changed) == report.targets
+    assert all(".lora_B." in name for name in changed)
+
+
+@torch.inference_mode()
+def test_a_padded_neighbour_does_not_change_the_text(settings) -> None:
+    backbone = load_backbone(settings)
+    backbone.model.double().eval()
+    short, long = [("red?", None)], [("the second of the three large cars from the left?", None)]
+    greedy = {"do_sample": False, "max_new_tokens": 12, "pad_token_id": backbone.processor.pad_id}
+
+    def texts(turns, pictures):
+        encoded = [backbone.processor.encode(picture(n), t) for n, t in zip(pictures, turns, strict=True)]
+        prompts = backbone.processor.collate(encoded, "left")
+        prompts["pixel_values"] = prompts["pixel_values"].double()
+        out = backbone.model.generate(**prompts, **greedy)[:, prompts["input_ids"].shape[1] :]
+        return [row[: int((row == out.new_tensor(greedy["pad_token_id"])).int().argmax()) or None] for row in out]
+
+    together = texts([short, long], [0, 1])
+    alone = texts([short], [0])[0]
+    assert len(alone) > 1
+    assert torch.equal(alone, together[0])
+
+
+@torch.inference_mode()
+def test_the_picture_matters(settings) -> None:
+    backbone = load_backbone(settings)
+    backbone.model.eval()
+    batch = batch_of(backbone)
+    other = {**inputs_of(batch), "pixel_values": batch["pixel_values"].flip(0)}
+    assert not torch.allclose(backbone.hidden_states(inputs_of(batch)), backbone.hidden_states(other))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_saved_and_loaded_it_is_the_same(settings, dtype, tmp_path) -> None:
+    backbone = load_backbone(replace(settings, dtype=dtype))
+    backbone.model.eval()
+    backbone.save(tmp_path)
+    family = "llava" if settings.family == "tiny" else settings.family
+    again = load_backbone(ModelSettings(family, path=str(tmp_path), dtype=dtype))
+    again.model.eval()
+    before, after = backbone.model.state_dict(), again.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {p.dtype for p in again.model.parameters()} == {getattr(torch, dtype)}
+    one, two = batch_of(backbone), batch_of(again)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert torch.equal(backbone.hidden_states(inputs_of(one)), again.hidden_states(inputs_of(two)))
+    assert "RANDOM" not in again.loaded
+
+
+def test_gradient_checkpointing_changes_no_gradient(settings) -> None:
+    found = []
+    for checkpointing in (False, True):
+        backbone = load_backbone(settings)
+        torch.manual_seed(0)
+        choose_trained(
+            backbone, replace(settings, gradient_checkpointing=checkpointing, lora=LoraSettings(rank=2, dropout=0.0))
+        )
+        features = []
+        backbone.part("projector").register_forward_pre_hook(lambda _m, given, kept=features: kept.append(given[0]))
+        layers = []
+        first = backbone.part("language").get_submodule(backbone.linears("language")[0].split(".", 2)[2])
+        first.register_forward_hook(lambda _m, _i, _o, kept=layers: kept.append(1))
+        module = Text4SegModule(backbone, LossSettings(), OptimSettings(), steps=1)
+        module.training_step(batch_of(backbone), 0).backward()
+        found.append([p.grad for p in module.parameters() if p.grad is not None])
+        assert len(layers) == 1 + checkpointing, "a checkpointed layer runs twice"
+        assert not features[0].requires_grad, "backward would run through the frozen tower"
+        assert backbone.part("language").training
+        assert not any(layer.training for layer in backbone.part("vision").modules()), "a frozen tower stays as it is"
+    assert len(found[0]) == len(found[1]) > 0
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))

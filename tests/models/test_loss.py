@@ -1,0 +1,91 @@
+"""The loss on answers: worked values, and what gradient accumulation must not change."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from checkpoints import picture
+
+from text4seg.models.lora import apply_lora
+from text4seg.models.loss import answer_loss
+from text4seg.models.module import Text4SegModule
+from text4seg.models.registry import load_backbone
+from text4seg.models.settings import LoraSettings, LossSettings, ModelSettings, OptimSettings
+
+QUESTION = "Where is the red circle?"
+ANSWERS = ["<seg>" + " others *3|" * n + "\n</seg>" for n in (1, 7, 2, 12, 3, 1, 9, 4)]
+
+
+def test_a_worked_case() -> None:
+    """Two rows; the head gives probability 1/2 or 1/4 to the right token of a row."""
+    hidden = torch.tensor([[[0.0]] * 4, [[1.0]] * 4])
+    labels = torch.tensor([[-100, 0, 0, 0], [-100, -100, -100, 0]])
+
+    def head(hidden_ND):
+        half, quarter = [math.log(p) for p in (0.5, 0.5)], [math.log(p) for p in (0.25, 0.75)]
+        return torch.where(hidden_ND == 0, torch.tensor(half), torch.tensor(quarter))
+
+    assert answer_loss(hidden, labels, head, "sample").item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert answer_loss(hidden, labels, head, "token").item() == pytest.approx((3 * math.log(2) + math.log(4)) / 4)
+
+
+def test_only_positions_that_predict_an_answer_reach_the_head() -> None:
+    seen = []
+
+    def head(hidden_ND):
+        seen.append(hidden_ND.flatten().tolist())
+        return torch.zeros(len(hidden_ND), 5)
+
+    hidden = torch.arange(5.0).reshape(1, 5, 1)
+    answer_loss(hidden, torch.tensor([[3, -100, -100, 1, 2]]), head)
+    assert seen == [[2.0, 3.0]]
+
+
+def test_a_sample_without_answer_does_not_count() -> None:
+    hidden = torch.randn(2, 4, 3)
+    labels = torch.tensor([[-100, 1, 2, 1], [-100, -100, -100, -100]])
+    head = torch.nn.Linear(3, 4)
+    assert torch.equal(answer_loss(hidden, labels, head), answer_loss(hidden[:1], labels[:1], head))
+
+
+def test_what_is_refused() -> None:
+    hidden, labels = torch.zeros(1, 3, 2), torch.full((1, 3), -100)
+    with pytest.raises(ValueError, match="sample or token, got 'mean'"):
+        answer_loss(hidden, labels, torch.nn.Linear(2, 2), "mean")
+    with pytest.raises(ValueError, match="every label is -100"):
+        answer_loss(hidden, labels, torch.nn.Linear(2, 2))
+
+
+def gradients(micro: int, reduction: str) -> dict[str, torch.Tensor]:
+    """Gradients of one optimizer step over eight samples, fed `micro` at a time."""
+    options = {"image": 32, "patch": 8, "width": 32, "vision_layers": 1, "language_layers": 2}
+    backbone = load_backbone(ModelSettings(path="random", options=options))
+    torch.manual_seed(0)
+    apply_lora(backbone, LoraSettings(rank=4, dropout=0.0))
+    with torch.no_grad():
+        for name, weight in backbone.model.named_parameters():
+            if ".lora_B." in name:
+                weight.normal_(std=0.02)  # at zero, half of the gradients would be zero
+    backbone.model.double().train()
+    module = Text4SegModule(backbone, LossSettings(reduction), OptimSettings(), steps=1)
+    encoded = [backbone.processor.encode(picture(n), [(QUESTION, a)]) for n, a in enumerate(ANSWERS)]
+    for start in range(0, len(encoded), micro):
+        batch = backbone.processor.collate(encoded[start : start + micro])
+        batch["pixel_values"] = batch["pixel_values"].double()
+        (module.training_step(batch, 0) * micro / len(encoded)).backward()
+    return {name: p.grad for name, p in module.named_parameters() if p.requires_grad}
+
+
+def test_one_by_one_accumulated_equals_all_at_once() -> None:
+    together, apart = gradients(8, "sample"), gradients(1, "sample")
+    assert together.keys() == apart.keys()
+    assert all(torch.allclose(together[n], apart[n], rtol=1e-9, atol=1e-12) for n in together)
+    assert all(grad.any() for grad in together.values())
+
+
+def test_the_published_reduction_depends_on_the_micro_batch() -> None:
+    """Why `sample` is the default."""
+    together, apart = gradients(8, "token"), gradients(1, "token")
+    assert not all(torch.allclose(together[n], apart[n], rtol=1e-3) for n in together)

@@ -1,0 +1,146 @@
+"""Chat text: what surrounds questions and answers, as segments of which only the answers are learnt.
+
+A checkpoint's own template is rendered once with sentinels in place of the words and then cut at them, so any Jinja
+template works and no word of a user can change the structure around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+IMAGE = "\ue000image\ue001"
+"""Stands where the image tokens go."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of the rendered chat.
+
+    Attributes:
+        text: the characters.
+        kind: `frame` (template, may hold special tokens), `user` (a question: never parsed for special tokens),
+            `answer` (learnt, never parsed for special tokens) or `end` (the token that closes it, learnt).
+    """
+
+    text: str
+    kind: str
+
+
+Turns = Sequence[tuple[str, str | None]]
+"""(question, answer) pairs; an answer of None ends the text where generation starts."""
+
+
+def render(turns: Turns, tokenizer: PreTrainedTokenizerBase, style: str = "checkpoint") -> list[Segment]:
+    """Lay out a conversation.
+
+    Args:
+        turns: at least one; only the last answer may be None.
+        style: `checkpoint` (the tokenizer's chat template) or `text4seg_v1` (what the published training of LLaVA
+            rendered: ``USER: <image>\\nQ\\nASSISTANT:A</s>``, no system text).
+
+    Raises:
+        ValueError: an unknown style, or a tokenizer without a chat template or with one that cannot be used.
+    """
+    assert turns
+    assert all(a is not None for _, a in turns[:-1]), "only the last answer may be open"
+    if style == "text4seg_v1":
+        return _plain(turns, tokenizer)
+    if style != "checkpoint":
+        raise ValueError(f"`model.chat` must be checkpoint or text4seg_v1, got {style!r}.")
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"the tokenizer {tokenizer.name_or_path!r} has no chat template; set `model.chat: text4seg_v1` or save "
+            "the tokenizer with one."
+        )
+    return _templated(turns, tokenizer)
+
+
+def _plain(turns: Turns, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+    segments = []
+    for number, (question, answer) in enumerate(turns):
+        segments.append(Segment((tokenizer.bos_token or "") if number == 0 else "", "frame"))
+        segments.append(Segment("USER: " + (IMAGE + "\n" if number == 0 else ""), "frame"))
+        segments += [Segment(question, "user"), Segment("\nASSISTANT:", "frame")]
+        if answer is not None:
+            segments += [Segment(answer, "answer"), Segment(tokenizer.eos_token or "", "end")]
+    return [s for s in segments if s.text]
+
+
+def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+    messages = []
+    for number, (_, answer) in enumerate(turns):
+        messages.append(("user", (IMAGE + "\n" if number == 0 else "") + _mark("question", number)))
+        if answer is not None:
+            messages.append(("assistant", _mark("answer", number)))
+    text, opening = _apply(messages, tokenizer, turns[-1][1] is None), _opening(tokenizer)
+    segments = []
+    for number, (question, answer) in enumerate(turns):
+        before, text = _cut(text, _mark("question", number), tokenizer)
+        segments += [Segment(before, "frame"), Segment(question, "user")]
+        if answer is None:
+            segments.append(Segment(text, "frame"))
+            continue
+        between, text = _cut(text, _mark("answer", number), tokenizer)
+        end = _end_of_turn(text, tokenizer)
+        segments += [Segment(opening or between, "frame"), Segment(answer, "answer")]
+        segments.append(Segment(end or tokenizer.eos_token or "", "end"))
+        text = text[len(end) :]
+    # What a template puts after the last answer's end (usually a newline) is never generated: it is left out.
+    return [s for s in segments if s.text]
+
+
+def _mark(kind: str, number: int) -> str:
+    """A sentinel of private-use characters: no template writes them and none strips them."""
+    return f"\ue002{kind}{number}\ue003"
+
+
+def _apply(messages: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, opens: bool) -> str:
+    """Render messages; templates of vision-language models want the content as a list of parts."""
+    for parts in (False, True):
+        chat: list[Any] = [{"role": r, "content": [{"type": "text", "text": c}] if parts else c} for r, c in messages]
+        try:
+            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opens)
+        except Exception as error:  # a template raises what it likes
+            if parts:
+                raise _unusable(tokenizer, str(error)) from error
+            continue
+        assert isinstance(text, str)
+        if all(text.count(content) == 1 for _, content in messages):
+            return text
+    raise _unusable(tokenizer, "it does not repeat what is said")
+
+
+def _opening(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What stands between a question and where generation starts.
+
+    Training puts exactly this before an answer. Some templates write more before an answer that is known (a space, an
+    empty thought), which generation would not have.
+    """
+    mark = _mark("question", 0)
+    opened = _cut(_apply([("user", mark)], tokenizer, True), mark, tokenizer)[1]
+    return "" if opened == _cut(_apply([("user", mark)], tokenizer, False), mark, tokenizer)[1] else opened
+
+
+def _cut(text: str, mark: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    before, found, after = text.partition(mark)
+    if not found:
+        raise _unusable(tokenizer, "it changes the order of what is said")
+    return before, after
+
+
+def _unusable(tokenizer: PreTrainedTokenizerBase, reason: str) -> ValueError:
+    return ValueError(
+        f"the chat template of {tokenizer.name_or_path!r} cannot be used: {reason}. Set `model.chat: text4seg_v1`."
+    )
+
+
+def _end_of_turn(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The special token that closes an answer; the model has to learn to write it."""
+    for token in sorted(tokenizer.all_special_tokens, key=len, reverse=True):
+        if token and text.startswith(token):
+            return token
+    return ""

@@ -1,0 +1,46 @@
+"""Next-token loss on the answers; only the positions that predict an answer token go through the head.
+
+Axis legend: B batch, T tokens, D width, N answer positions of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORE_LABEL = -100
+
+
+def answer_loss(
+    hidden_BTD: Tensor, labels_BT: Tensor, head: Callable[[Tensor], Tensor], reduction: str = "sample"
+) -> Tensor:
+    """Cross-entropy of the answers.
+
+    Args:
+        hidden_BTD: last hidden states.
+        labels_BT: token ids, -100 where nothing is learnt.
+        head: hidden states ``[N, D]`` -> logits ``[N, V]``.
+        reduction: `sample` (mean over samples of each sample's mean, so that a long answer weighs no more than a
+            short one and gradient accumulation over equal micro-batches changes nothing) or `token` (mean over
+            answer tokens, as published).
+
+    Raises:
+        ValueError: an unknown reduction, or a batch without a single answer token.
+    """
+    if reduction not in ("sample", "token"):
+        raise ValueError(f"`loss.reduction` must be sample or token, got {reduction!r}.")
+    targets_BT = labels_BT[:, 1:]
+    wanted_BT = targets_BT != IGNORE_LABEL
+    if not wanted_BT.any():
+        raise ValueError("no answer token in the batch: every label is -100.")
+    logits_NV = head(hidden_BTD[:, :-1][wanted_BT])
+    losses_N = functional.cross_entropy(logits_NV.float(), targets_BT[wanted_BT], reduction="none")
+    if reduction == "token":
+        return losses_N.mean()
+    counts_B = wanted_BT.sum(1)
+    sums_B = torch.zeros(len(counts_B), dtype=losses_N.dtype, device=losses_N.device)
+    sums_B = sums_B.index_add(0, wanted_BT.nonzero()[:, 0], losses_N)
+    return (sums_B / counts_B.clamp(min=1))[counts_B > 0].mean()

@@ -1,0 +1,102 @@
+"""The LightningModule: loss on answers, AdamW with warm-up, checkpoints that hold trainable weights only.
+
+Source: training settings of Text4Seg (arXiv 2410.09855), Table 7.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from text4seg.models.backbone import Backbone
+from text4seg.models.loss import answer_loss
+from text4seg.models.settings import LossSettings, OptimSettings
+
+INPUTS = ("input_ids", "attention_mask", "pixel_values")
+
+
+class Text4SegModule(LightningModule):
+    """A backbone in training.
+
+    Args:
+        backbone: adapted already; whatever requires a gradient trains.
+        loss: how token losses are averaged.
+        optim: optimizer and schedule.
+        steps: optimizer steps of the whole training.
+
+    Raises:
+        ValueError: nothing requires a gradient, or an unknown schedule.
+    """
+
+    strict_loading = False
+
+    def __init__(self, backbone: Backbone, loss: LossSettings, optim: OptimSettings, steps: int) -> None:
+        super().__init__()
+        if optim.schedule not in ("linear", "cosine", "constant"):
+            raise ValueError(f"`optim.schedule` must be linear, cosine or constant, got {optim.schedule!r}.")
+        self.backbone = backbone
+        self.model = backbone.model
+        self.loss, self.optim, self.steps = loss, optim, steps
+        self.mean = MeanMetric(nan_strategy="disable")
+        if not any(p.requires_grad for p in self.parameters()):
+            raise ValueError("nothing trains: `model.lora.enabled` is false and `model.train` is empty.")
+
+    def answer_loss(self, batch: dict[str, Any]) -> Tensor:
+        """Loss of a batch from `Processor.collate`, a scalar."""
+        hidden_BTD = self.backbone.hidden_states({name: batch[name] for name in INPUTS})
+        return answer_loss(hidden_BTD, batch["labels"], self.backbone.logits, self.loss.reduction)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of one micro-batch."""
+        return self.answer_loss(batch)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Loss of the right answers; the `Score` callback does the decoding."""
+        self.mean.update(self.answer_loss(batch["answers"]), len(batch["items"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over all ranks' items; a rank may have none, so this cannot be left to single steps."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric")
+            self.log("val/loss", self.mean.compute())
+        self.mean.reset()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over what trains, with the schedule stepped once an optimizer step."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained,
+            lr=self.optim.lr,
+            betas=(self.optim.betas[0], self.optim.betas[1]),
+            weight_decay=self.optim.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def factor(self, step: int) -> float:
+        """Learning rate at a step as a share of the highest."""
+        warmup = math.ceil(self.optim.warmup_ratio * self.steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        if self.optim.schedule == "constant":
+            return 1.0
+        left = max(0.0, (self.steps - step) / max(1, self.steps - warmup))
+        return left if self.optim.schedule == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What trains, and nothing else: frozen weights come from the backbone's own checkpoint.
+
+        Here, and not where a checkpoint is written, because DeepSpeed's own filter misses the second name of a tied
+        weight (`lm_head` beside `embed_tokens`) and would store the whole table.
+        """
+        state = super().state_dict(*args, **kwargs)
+        trained = {name for name, p in self.named_parameters(remove_duplicate=False) if p.requires_grad}
+        prefix = kwargs.get("prefix", "")
+        return {name: value for name, value in state.items() if name.removeprefix(prefix) in trained}

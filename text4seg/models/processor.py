@@ -1,0 +1,175 @@
+"""Image and conversation -> tensors. Holds no weights, so loading processes can carry it.
+
+Axis legend: B batch, T tokens, S side of the model's square image in pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+from transformers.image_processing_base import ImageProcessingMixin
+
+from text4seg.models.chat import IMAGE, Segment, Turns, render
+
+IMAGE_FILE = "preprocessor_config.json"
+
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """How a picture becomes the model's square: stretched (aspect ratio not kept, as the mask grid is), bicubic.
+
+    Source: published data pipelines; Text4Seg (arXiv 2410.09855), appendix on training settings.
+    """
+
+    side: int
+    num_tokens: int
+    mean: Triple = (0.5, 0.5, 0.5)
+    std: Triple = (0.5, 0.5, 0.5)
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """Normalised float32 ``[3, S, S]``."""
+        square = image.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC)
+        array = (np.asarray(square, np.float32) / 255 - np.array(self.mean, np.float32)) / np.array(
+            self.std, np.float32
+        )
+        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation, ready to be batched.
+
+    Attributes:
+        input_ids: token ids.
+        answer_mask: True where the token belongs to an answer (its end-of-turn token included).
+        pixels: float32 ``[3, S, S]``.
+    """
+
+    input_ids: list[int]
+    answer_mask: list[bool]
+    pixels: Tensor
+
+
+class Processor:
+    """Tokenizer, chat text and image geometry of one backbone."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, geometry: ImageGeometry, image_token_id: int, chat: str = "checkpoint"
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.geometry = geometry
+        self.image_token_id = image_token_id
+        self.chat = chat
+
+    @property
+    def pad_id(self) -> int:
+        """Padding token: the tokenizer's own, else its end of sequence."""
+        pad = self.tokenizer.pad_token_id
+        return int(self.tokenizer.eos_token_id if pad is None else pad)
+
+    def encode(self, image: Image.Image, turns: Turns) -> Encoded:
+        """Tokenise a conversation about one image.
+
+        Answers are tokenised apart from the text around them, so that training sees the very tokens that generation
+        has to continue with. Names of special tokens in questions and answers are plain text.
+
+        Raises:
+            ValueError: a question or an answer holds the image token as a plain word of the vocabulary.
+        """
+        ids, mask = self.tokens(turns)
+        return Encoded(ids, mask, self.geometry.pixels(image))
+
+    def tokens(self, turns: Turns) -> tuple[list[int], list[bool]]:
+        """The token ids of a conversation and which of them are answers, without the image's pixels."""
+        ids: list[int] = []
+        mask: list[bool] = []
+        for segment in render(turns, self.tokenizer, self.chat):
+            piece = self._segment_ids(segment)
+            ids += piece
+            mask += [segment.kind in ("answer", "end")] * len(piece)
+        return ids, mask
+
+    def _segment_ids(self, segment: Segment) -> list[int]:
+        if segment.kind in ("user", "answer"):  # words of a user: neither special tokens nor a picture's place in them
+            return self._text_ids(segment.text, plain=True)
+        ids: list[int] = []
+        for number, text in enumerate(segment.text.split(IMAGE)):
+            if number:
+                ids += [self.image_token_id] * self.geometry.num_tokens
+            if text:
+                ids += self._text_ids(text, plain=False)
+        return ids
+
+    def _text_ids(self, text: str, plain: bool) -> list[int]:
+        ids = list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"])
+        if self.image_token_id in ids:
+            raise ValueError(f"the text {text!r:.60} holds the image token; take it out of your question or label.")
+        return ids
+
+    def collate(self, batch: Sequence[Encoded], side: str = "right") -> dict[str, Tensor]:
+        """Pad conversations to one length.
+
+        Args:
+            side: `right` for training (adds ``labels`` ``[B, T]`` with -100 outside the answers), `left` for
+                generation.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` ``[B, T]``, ``pixel_values`` ``[B, 3, S, S]``.
+        """
+        length = max(len(e.input_ids) for e in batch)
+        ids = torch.full((len(batch), length), self.pad_id)
+        attention = torch.zeros_like(ids)
+        labels = torch.full_like(ids, -100)
+        for row, e in enumerate(batch):
+            num = len(e.input_ids)
+            span = slice(length - num, length) if side == "left" else slice(0, num)
+            ids[row, span] = torch.tensor(e.input_ids)
+            attention[row, span] = 1
+            labels[row, span] = torch.where(torch.tensor(e.answer_mask), ids[row, span], -100)
+        out = {"input_ids": ids, "attention_mask": attention, "pixel_values": torch.stack([e.pixels for e in batch])}
+        if side == "right":
+            out["labels"] = labels
+        return out
+
+    def save(self, folder: str | Path) -> None:
+        """Write tokenizer and image settings beside a model's weights, as transformers reads them."""
+        self.tokenizer.save_pretrained(folder)
+        side = self.geometry.side
+        image = {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_resize": True,
+            "size": {"height": side, "width": side},
+            "resample": int(Image.Resampling.BICUBIC),
+            "do_center_crop": False,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(self.geometry.mean),
+            "image_std": list(self.geometry.std),
+        }
+        (Path(folder) / IMAGE_FILE).write_text(json.dumps(image, indent=2) + "\n", encoding="utf-8")
+
+
+def image_statistics(path: str) -> tuple[Triple, Triple]:
+    """Mean and standard deviation that a checkpoint's images are normalised with, (R, G, B) of 0..1.
+
+    Raises:
+        ValueError: the checkpoint has no `preprocessor_config.json` that states them.
+    """
+    try:
+        raw = ImageProcessingMixin.get_image_processor_dict(path)[0]
+        mean, std = raw["image_mean"], raw["image_std"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path!r} has no readable {IMAGE_FILE} with image_mean and image_std: {error}") from error
+    return tuple(mean), tuple(std)

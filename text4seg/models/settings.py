@@ -1,0 +1,72 @@
+"""What the models room can be told. Plain dataclasses; importing this pulls in nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+FAMILIES = ("tiny", "compose", "llava")
+"""Backbone families; each is a file of `text4seg/models/families/`."""
+
+
+@dataclass
+class LoraSettings:
+    """Low-rank adaptation of the language layers (paper Table 7)."""
+
+    enabled: bool = True
+    """False trains every weight that `ModelSettings.train` names."""
+    rank: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    projector: str = "lora"
+    """lora, full (through PEFT's modules_to_save; for a new projector) or frozen."""
+
+
+@dataclass
+class ModelSettings:
+    """Which backbone, from where."""
+
+    family: str = "tiny"
+    """tiny, compose or llava."""
+    path: str | None = None
+    """Hub name or folder of the checkpoint; null uses the family's default (tiny: the embedded one; `random` starts from random weights). compose: a composed checkpoint saved earlier, then `vision` and `language` are not read."""
+    vision: str | None = None
+    """compose: hub name or folder of the vision tower (a ViT: CLIP, SigLIP, DINOv2 and 3, ...), or `open_clip:ViT-B-16/laion2b_s34b_b88k`, also with a weights file behind the slash; without either the tower is random."""
+    language: str | None = None
+    """compose: hub name or folder of a causal language model. The projector is new and random: train it as a whole with `lora.projector: full`."""
+    language_layers: int | None = None
+    """compose: keep only the first so many decoder layers."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Sizes for a tiny model that starts from random weights."""
+    image_size: int | None = None
+    """Side in pixels that images are stretched to; null: the checkpoint's own. compose: any multiple of the patch, position embeddings are interpolated."""
+    chat: str = "checkpoint"
+    """checkpoint (its own template) or text4seg_v1 (the text that the published training rendered)."""
+    train: list[str] = field(default_factory=lambda: ["vision", "projector", "language"])
+    """Parts that train when `lora.enabled` is false."""
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    dtype: str = "float32"
+    """float32 or bfloat16: how the weights are held."""
+    gradient_checkpointing: bool = False
+
+
+@dataclass
+class LossSettings:
+    """Next-token loss on the answers."""
+
+    reduction: str = "sample"
+    """sample: mean over samples of each sample's mean; token: mean over answer tokens (published)."""
+
+
+@dataclass
+class OptimSettings:
+    """AdamW and its schedule (paper Table 7)."""
+
+    lr: float = 2e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    weight_decay: float = 0.0
+    warmup_ratio: float = 0.03
+    schedule: str = "linear"
+    """linear or cosine (to zero), or constant."""
+    clip: float = 1.0
+    """Gradient norm."""
