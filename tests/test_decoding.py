@@ -1,0 +1,141 @@
+"""Greedy generation: same text alone and in a padded batch, stops where an answer ends, leaves the model as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fake_backbone import Reciter, backbone_of, byte_tokenizer, prompts_of, tiny_config
+from fake_item import FakeItem
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from text4seg.decoding.bound import token_bound
+from text4seg.decoding.generate import evaluating, generate
+from text4seg.decoding.settings import DecodingSettings
+from text4seg.decoding.stop import AnswerEnds
+from text4seg.descriptors import LabelGrid, answer, encode
+
+GOOD = "Sure, here:\n<seg>others *4\n red car *4\n others *4\n others *4\n</seg>"
+
+
+def items(count: int, **changes) -> list[FakeItem]:
+    return [FakeItem(np.zeros((8, 8), np.uint8), **changes) for _ in range(count)]
+
+
+def random_llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(tiny_config(initializer_range=0.4))
+    model.generation_config.eos_token_id = None
+    return model
+
+
+def by_hand(model, question: str, steps: int) -> str:
+    """Greedy decoding without cache, batch or padding."""
+    ids = byte_tokenizer()(question, return_tensors="pt")["input_ids"]
+    start = ids.shape[1]
+    with torch.no_grad():
+        for _ in range(steps):
+            ids = torch.cat([ids, model(input_ids=ids).logits[:, -1:].argmax(-1)], 1)
+    return byte_tokenizer().decode(ids[0, start:], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_padded_batch_equals_greedy_decoding_by_hand(wrapped):
+    model = random_llama().eval()
+    if wrapped:
+        model = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)).eval()
+    questions = ["Where?", "Where is the red car on the left side of the road?", "a"]
+    texts = generate(backbone_of(model), prompts_of(questions), items(3), DecodingSettings(max_new_tokens=24))
+    assert texts == [by_hand(model, question, 24) for question in questions]
+    assert len(set(texts)) > 1
+
+
+def test_each_answer_stops_at_its_own_closing_tag():
+    texts = [GOOD, "Yes:\n<seg>others *1\n</seg>", GOOD]
+    model = Reciter(texts)
+    assert generate(backbone_of(model), prompts_of(["a", "bb", "c"]), items(3), DecodingSettings()) == texts
+    assert model.passes == len(GOOD)
+
+
+def test_blanks_and_newlines_come_through_exactly():
+    text = "  A  B \n<seg> others *4\n\n  red car  *4 .\n</seg>"
+    assert generate(backbone_of(Reciter([text])), prompts_of(["a"]), items(1), DecodingSettings()) == [text]
+
+
+def test_an_answer_ends_at_the_end_token_too():
+    model = Reciter(["I see none.<eos>more"])
+    assert generate(backbone_of(model), prompts_of(["a"]), items(1), DecodingSettings()) == ["I see none."]
+    assert model.passes == len("I see none.") + 1
+
+
+def test_rows_without_end_are_stopped_long_before_the_bound():
+    model = Reciter(["<seg>" + " others *4\n" * 500])
+    bound = token_bound(byte_tokenizer(), items(1, size=(16, 16)))
+    text = generate(backbone_of(model), prompts_of(["a"]), items(1, size=(16, 16)), DecodingSettings())[0]
+    assert text.count("\n") == 2 * 16 + 3
+    assert model.passes < bound / 4
+
+
+def test_irle_has_no_rows_to_count():
+    text = "<seg>" + "others *1\n" * 15 + "</seg>"
+    model = Reciter([text])
+    assert generate(backbone_of(model), prompts_of(["a"]), items(1, codec="irle"), DecodingSettings()) == [text]
+
+
+def test_the_closing_tag_is_seen_however_tokens_cut_it():
+    pieces = ["<pad>", "a</", "s", "eg>b", "x", "</seg>", "</", "seg", ">"]
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="x"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.Fuse()
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
+    stop = AnswerEnds(wrapped, [None, None, None])
+    steps = torch.tensor([[4, 1, 2, 3], [4, 6, 7, 8], [5, 4, 4, 4]]).T
+    seen = [stop(step[:, None], torch.empty(0)).tolist() for step in steps]
+    assert seen == [[False, False, True], [False, False, True], [False, False, True], [True, True, True]]
+
+
+@pytest.mark.parametrize("codec", ["rrle", "irle", "full"])
+def test_the_bound_admits_the_worst_grid(codec):
+    label = "the second red car from the left"
+    rng = np.random.default_rng(0)
+    bound = token_bound(byte_tokenizer(), items(2, labels=("others", label), size=(12, 5), codec=codec))
+    for ids in (rng.integers(0, 2, (12, 5)), np.ones((12, 5), int), np.indices((12, 5)).sum(0) % 2):
+        text = answer(f"Here is the mask of {label}:", encode(LabelGrid(ids, ("others", label)), codec))
+        assert len(byte_tokenizer()(text)["input_ids"]) <= bound
+    assert token_bound(byte_tokenizer(), items(1, size=(64, 64)), limit=100) == 100
+
+
+def test_generation_settings_of_the_checkpoint_are_overruled():
+    model = random_llama().eval()
+    plain = generate(backbone_of(model), prompts_of(["abc"]), items(1), DecodingSettings(max_new_tokens=20))
+    model.generation_config.update(do_sample=True, temperature=3.0, repetition_penalty=9.0, top_k=50, num_beams=2)
+    assert generate(backbone_of(model), prompts_of(["abc"]), items(1), DecodingSettings(max_new_tokens=20)) == plain
+
+
+def test_every_submodule_gets_its_mode_back():
+    model = random_llama().train()
+    model.model.layers[0].eval()
+    before = [module.training for module in model.modules()]
+    generate(backbone_of(model), prompts_of(["abc"]), items(1), DecodingSettings(max_new_tokens=2))
+    assert [module.training for module in model.modules()] == before
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    with pytest.raises(RuntimeError, match="on purpose"), evaluating(model):
+        raise RuntimeError("on purpose")
+    assert [module.training for module in model.modules()] == before
+
+
+def test_the_context_bounds_the_answer_and_a_full_one_is_refused():
+    model = random_llama().eval()
+    model.config.max_position_embeddings = 16
+    text = generate(backbone_of(model), prompts_of(["0123456789"]), items(1), DecodingSettings())[0]
+    assert 0 < len(text) <= 6
+    with pytest.raises(ValueError, match="context is 16"):
+        generate(backbone_of(model), prompts_of(["0" * 16]), items(1), DecodingSettings())
+
+
+def test_prompts_and_items_must_be_equally_many():
+    with pytest.raises(ValueError, match="expected 2, got 1"):
+        generate(backbone_of(random_llama()), prompts_of(["a", "b"]), items(1), DecodingSettings())

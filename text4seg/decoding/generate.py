@@ -1,0 +1,102 @@
+"""Greedy generation of answers for a batch of prompts.
+
+Plain Hugging Face ``generate`` with a key-value cache, whatever the backbone and whether or not PEFT wraps it.
+Settings that a checkpoint's own generation config may bring along (sampling, a repetition penalty, which would
+forbid exactly the repetitions that descriptors consist of) are overruled: decoding is greedy.
+Axis legend: B prompts, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import StoppingCriteriaList
+
+from .bound import LONGEST, token_bound
+from .settings import DecodingSettings
+from .stop import AnswerEnds
+
+if TYPE_CHECKING:
+    from text4seg.data.items import Items
+    from text4seg.models.backbone import Backbone
+
+
+def generate(
+    backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, settings: DecodingSettings
+) -> list[str]:
+    """Answer a batch of prompts.
+
+    Args:
+        backbone: model and processor; the model may be wrapped by PEFT.
+        prompts: left-padded ``input_ids`` and ``attention_mask`` ``[B, L]`` with the images' tensors.
+        items: what each prompt asks for, ``B`` of them; bounds the length of the answers.
+        settings: the bound on new tokens, when it is given.
+
+    Returns:
+        the answers' texts without special tokens, otherwise exactly as printed, up to and including ``</seg>``.
+
+    Raises:
+        ValueError: when prompts and items are not equally many, or a prompt fills the model's context.
+    """
+    ids = prompts["input_ids"]
+    if len(items) != ids.shape[0]:
+        raise ValueError(f"`items` must have one entry a prompt: expected {ids.shape[0]}, got {len(items)}.")
+    if not items:
+        return []
+    tokenizer = backbone.processor.tokenizer
+    bound = settings.max_new_tokens or token_bound(tokenizer, items, LONGEST)
+    ends = AnswerEnds(tokenizer, [None if item.codec == "irle" else item.size[0] for item in items])
+    model: Any = backbone.model
+    with evaluating(model), torch.inference_mode():
+        out = model.generate(
+            **prompts,
+            **_greedy(tokenizer),
+            max_new_tokens=min(bound, _room(model, ids.shape[1])),
+            stopping_criteria=StoppingCriteriaList([ends]),
+        )
+    new = out[:, ids.shape[1] :]
+    return tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode; afterwards every submodule is in the mode that it was in before."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _greedy(tokenizer: Any) -> dict[str, Any]:
+    pad = tokenizer.pad_token_id
+    return {
+        "do_sample": False,
+        "num_beams": 1,
+        "temperature": None,
+        "top_p": None,
+        "top_k": None,
+        "repetition_penalty": 1.0,
+        "use_cache": True,
+        "pad_token_id": tokenizer.eos_token_id if pad is None else pad,
+    }
+
+
+def _room(model: Any, length: int) -> int:
+    """New tokens that fit behind the prompts; models that name no context length take any."""
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    context = getattr(text, "max_position_embeddings", None)
+    if not isinstance(context, int):
+        return LONGEST
+    if length >= context:
+        raise ValueError(
+            f"the prompts have {length} tokens and the model's context is {context}: nothing is left for the answer. "
+            "Ask with a shorter question or a smaller image, or take a model with a longer context."
+        )
+    return context - length

@@ -1,0 +1,1 @@
+"""torchmetrics `Metric`s over pure functions."""
