@@ -1,0 +1,152 @@
+"""The predict door: what it writes, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fake_backbone import Reciter, backbone_of, prompts_of
+from fake_item import jpeg
+from PIL import Image
+from pycocotools import mask as coco
+
+import text4seg.report.run
+from text4seg.data.settings import DataSettings
+from text4seg.decoding.settings import DecodingSettings
+from text4seg.predict import main
+from text4seg.report.prediction import slug
+
+TOP = "Sure:\n<seg>dog on top *2\n others *2\n</seg>"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """A run folder whose model recites answers about a 2x2 grid; `asked` collects what it is asked."""
+    folder = tmp_path / "run"
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed: 0\n")
+    backbone = backbone_of(Reciter([TOP, "I cannot tell.", TOP, "<seg>dog on top *2\n"] * 2))
+    backbone.asked = []
+    backbone.processor.encode = lambda image, turns: backbone.asked.append((image.size, turns[0])) or "ab"
+    backbone.processor.collate = lambda encoded, side: prompts_of(encoded)
+    config = SimpleNamespace(data=DataSettings(grid=[2, 2]), decoding=DecodingSettings())
+    monkeypatch.setattr(text4seg.report.run, "load_run", lambda *_: (config, backbone))
+    monkeypatch.setattr(text4seg.report.run, "asked", backbone.asked, raising=False)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "my photo.jpg"
+    path.write_bytes(jpeg(30, 50))
+    return path
+
+
+def test_each_picture_and_query_gets_overlay_mask_and_json(tmp_path, run, picture, capsys):
+    out = tmp_path / "out"
+    code = main([str(picture), "--run", str(run), "--query", "dog on top", "--query", "a cat", "--out", str(out)])
+    assert code == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"my photo-{query}.{end}" for query in ("a-cat", "dog-on-top") for end in ("json", "mask.png", "overlay.png")
+    ]
+    report = json.loads((out / "my photo-dog-on-top.json").read_text())
+    mask = np.asarray(Image.open(out / "my photo-dog-on-top.mask.png"))
+    assert mask.shape == (30, 50)
+    assert (mask[:15] == 255).all()
+    assert (mask[15:] == 0).all()
+    assert (coco.decode(report["rle"]) * 255 == mask).all()
+    assert report["bbox"] == [0.0, 0.0, 50.0, 15.0]
+    assert (report["area"], report["status"], report["text"]) == (750, "ok", TOP)
+    assert "dog on top" in report["question"]
+    other = json.loads((out / "my photo-a-cat.json").read_text())
+    assert (other["area"], other["status"]) == (0, "invalid")
+    assert other["text"].startswith("I cannot tell.")
+    drawn = np.asarray(Image.open(out / "my photo-dog-on-top.overlay.png")).astype(int)
+    assert np.abs(drawn - np.asarray(Image.open(picture).convert("RGB"))).mean(axis=(1, 2))[:15].min() > 5
+    assert "invalid" in capsys.readouterr().out
+
+
+def test_a_broken_picture_is_named_and_the_others_go_on(tmp_path, run, picture, capsys):
+    broken, cut = tmp_path / "broken.png", tmp_path / "cut.jpg"
+    broken.write_bytes(b"\x89PNG nothing")
+    cut.write_bytes(jpeg(64, 64)[:300])
+    out = tmp_path / "out"
+    names = [str(path) for path in (broken, cut, tmp_path / "none.jpg", picture)]
+    assert main([*names, "--run", str(run), "--query", "dog on top", "--out", str(out)]) == 1
+    shown = capsys.readouterr()
+    for name in names[:3]:
+        assert f"error: {name}:" in shown.err
+    assert (out / "my photo-dog-on-top.json").exists()
+    assert len(list(out.iterdir())) == 3
+
+
+def test_two_files_of_one_name_do_not_overwrite_each_other(tmp_path, run, picture):
+    (tmp_path / "b").mkdir()
+    twin = tmp_path / "b" / picture.name
+    twin.write_bytes(jpeg(20, 20))
+    arguments = [str(picture), str(twin), "--run", str(run), "--query", "dog on top", "--out", str(tmp_path / "out")]
+    for _ in range(2):  # the second time overwrites what the first time wrote
+        main(arguments)
+        sizes = {path.name: Image.open(path).size for path in (tmp_path / "out").glob("*.mask.png")}
+        assert sizes == {"my photo-dog-on-top.mask.png": (50, 30), "my photo-dog-on-top-2.mask.png": (20, 20)}
+
+
+def test_cameras_that_lie_on_their_side_are_believed(tmp_path, run):
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    assert main([str(path), "--run", str(run), "--query", "dog on top", "--out", str(tmp_path)]) == 0
+    assert Image.open(tmp_path / "turned-dog-on-top.mask.png").size == (20, 40)
+
+
+def test_another_grid_can_be_asked_for(tmp_path, run, picture):
+    arguments = [str(picture), "--run", str(run), "--query", "dog on top", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--grid", "4x2"]) == 0
+    report = json.loads((tmp_path / "out" / "my photo-dog-on-top.json").read_text())
+    assert report["status"] == "repaired"
+    for wrong in ("16", "0x4", "4x-1", "axb"):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--grid", wrong])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run": "nowhere"}, "does not exist"),
+        ({"run": "."}, "no config.yaml"),
+        ({"query": "a|b"}, "separator"),
+        ({"which": "middle"}, "best, last, base"),
+        ({"which": "last"}, "no last weights"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_loaded(tmp_path, run, picture, capsys, monkeypatch, change, message):
+    monkeypatch.setattr(text4seg.report.run, "load_run", lambda *_: pytest.fail("loaded a model"))
+    monkeypatch.chdir(tmp_path)
+    options = {"run": str(run), "query": "dog", "which": "best", **change}
+    code = main([str(picture), *(part for name, value in options.items() for part in (f"--{name}", value))])
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_picture_at_all_ends_before_the_model_is_loaded(tmp_path, run, capsys, monkeypatch):
+    monkeypatch.setattr(text4seg.report.run, "load_run", lambda *_: pytest.fail("loaded a model"))
+    assert main([str(tmp_path / "none.jpg"), "--run", str(run), "--query", "dog"]) == 1
+    assert "none.jpg" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_reached_is_explained(run, picture, capsys, monkeypatch):
+    def unreachable(*_):
+        raise OSError("cannot reach the hub")
+
+    monkeypatch.setattr(text4seg.report.run, "load_run", unreachable)
+    assert main([str(picture), "--run", str(run), "--query", "dog"]) == 2
+    assert "error: cannot reach the hub" in capsys.readouterr().err
+
+
+def test_file_names_keep_any_alphabet_and_no_slashes():
+    assert slug("../etc: Größe?") == "etc-größe"
+    assert slug("??") == "query"

@@ -1,0 +1,108 @@
+"""Every shipped recipe goes through its real door, on a tiny random model and a handful of samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from checkpoints import write_language, write_llava, write_vision
+from PIL import Image
+from small import MODEL, SHORT, steps_of
+from trees import write_folder, write_refer
+
+from text4seg import evaluate, export, fit, predict
+from text4seg.config import load
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(path for path in (ROOT / "conf").glob("*.yaml") if path.name != "base.yaml")
+EVALUATIONS = sorted((ROOT / "conf" / "eval").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, list[str]]:
+    """Words that exchange a recipe's backbone for a tiny random one of the same family."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "tiny": [word for word in MODEL if "lora" not in word],
+        "llava": [f"model.path={write_llava(folder / 'llava')}", "model.dtype=float32"],
+        "compose": [
+            f"model.vision={write_vision(folder / 'vision', 'dinov2')}",
+            f"model.language={write_language(folder / 'language', 'qwen3')}",
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("annotations")
+    return {"folder": write_folder(folder / "folder"), "refer": write_refer(folder / "refer")}
+
+
+def data_words(config, folder: Path, roots: dict[str, Path]) -> list[str]:
+    words = ["data.val.limit=2", "data.shuffle_buffer=4", "data.max_length=4096"]
+    for name in ("train", "val"):
+        build = getattr(config.data, name).build
+        words += [f"data.{name}.shards={folder}/{name}", f"data.{name}.build.shards=1"]
+        if build.source == "scenes":
+            words.append(f"data.{name}.build.options.count=6")
+        else:
+            words.append(f"data.{name}.build.options.root={roots[build.source]}")
+    return words
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_a_recipe_runs(path, tmp_path, models, roots, capsys):
+    config = load(path, [])
+    words = [*SHORT, *models[config.model.family], *data_words(config, tmp_path, roots), f"run_dir={tmp_path}/run"]
+    assert fit.main(["--config", str(path), *words]) == 0, capsys.readouterr().err
+    run = tmp_path / "run"
+    assert [line["step"] for line in steps_of(run)] == ["1", "2"]
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"val/cIoU", "val/ceiling_cIoU", "val/invalid", "val/all_others", "last/val/cIoU"} <= set(metrics)
+    stamp = json.loads((run / "stamp.json").read_text())
+    assert ("RANDOM" in stamp["weights"]["loaded"]) == (config.model.family != "llava")
+    assert list((run / "pictures").glob("*.png"))
+    assert (run / "adapter").is_dir() == config.model.lora.enabled
+    assert (run / "logs" / "scores.csv").is_file()
+    assert list((run / "logs").glob("events.out.tfevents.*"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run of conf/tiny.yaml on a random model."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = ROOT / "conf" / "tiny.yaml"
+    words = [*SHORT, *MODEL, *data_words(load(path, []), folder, {}), f"run_dir={folder}/run"]
+    assert fit.main(["--config", str(path), *words]) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize("path", EVALUATIONS, ids=lambda path: path.name)
+def test_an_evaluation_runs(path, trained, capsys):
+    assert evaluate.main(["--config", str(path), f"run={trained}", "limit=2"]) == 0, capsys.readouterr().err
+    name = path.stem
+    scores = json.loads((trained / "eval" / name / "metrics.json").read_text())
+    assert f"{name}/cIoU" in scores
+    assert Image.open(trained / "eval" / name / "sheet.png").width > 300
+
+
+def test_predict_on_a_trained_run(trained, tmp_path):
+    picture = tmp_path / "photo.png"
+    Image.new("RGB", (50, 30), (200, 30, 30)).save(picture)
+    out = tmp_path / "out"
+    assert predict.main([str(picture), "--run", str(trained), "--query", "red circle", "--out", str(out)]) == 0
+    report = json.loads((out / "photo-red-circle.json").read_text())
+    assert report["rle"]["size"] == [30, 50]
+    assert report["status"] in ("ok", "repaired", "invalid")
+
+
+def test_an_exported_run_is_a_checkpoint_again(trained, tmp_path, capsys):
+    out = tmp_path / "merged"
+    assert export.main(["--run", str(trained), "--out", str(out), "--dtype", "bfloat16"]) == 0
+    assert (out / "model.safetensors").is_file()
+    assert export.main(["--run", str(trained), "--out", str(out)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    path = ROOT / "conf" / "tiny.yaml"
+    words = [*SHORT, *data_words(load(path, []), tmp_path, {}), f"model.path={out}", "model.lora.rank=2"]
+    assert fit.main(["--config", str(path), *words, f"run_dir={tmp_path}/again"]) == 0

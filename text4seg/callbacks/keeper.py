@@ -1,0 +1,99 @@
+"""The results of a run: best and last trained weights, and `metrics.json` with their scores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from peft import PeftModel
+from safetensors.torch import save_file
+
+from text4seg.callbacks.score import Score
+from text4seg.models.backbone import Backbone
+
+
+class Keeper(Callback):
+    """After each validation writes the last weights, and the best ones when the monitored score has risen.
+
+    Without validation data the last weights are written at the end, and count as the best.
+
+    Args:
+        run: the run folder.
+        score: whose values count; must stand before this callback.
+        monitor: name of the score, higher is better.
+    """
+
+    def __init__(self, run: Path, score: Score, monitor: str) -> None:
+        self.run, self.score, self.monitor = run, score, monitor
+        self.best: dict[str, float] = {}
+        self._kept = -1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep weights and scores."""
+        values = self.score.values
+        if trainer.sanity_checking or not values or trainer.global_step == 0:
+            return
+        if self.monitor not in values:
+            raise ValueError(f"`trainer.monitor` names {self.monitor!r}; the scores are {', '.join(values)}.")
+        rose = not self.best or values[self.monitor] > self.best[self.monitor]
+        if rose:
+            self.best = {**values, "step": float(trainer.global_step)}
+        self._keep(trainer, pl_module, rose)
+        if trainer.is_global_zero:
+            last = {f"last/{name}": value for name, value in values.items()}
+            metrics = {**self.best, **last, "last/step": trainer.global_step}
+            write_whole(self.run / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the last weights where no validation did."""
+        if self._kept != trainer.global_step:
+            self._keep(trainer, pl_module, not self.best)
+
+    def _keep(self, trainer: Trainer, pl_module: LightningModule, best: bool) -> None:
+        self._kept = trainer.global_step
+        if trainer.is_global_zero:
+            backbone: Backbone = pl_module.backbone  # type: ignore[assignment]
+            save_trained(backbone, self.run, "-last")
+            if best:
+                save_trained(backbone, self.run, "")
+
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        """The best scores so far, for a checkpoint."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, dict[str, float]]) -> None:
+        """Take them up again."""
+        self.best = state_dict["best"]
+
+
+def save_trained(backbone: Backbone, run: Path, suffix: str) -> None:
+    """Write what trains: `adapter{suffix}/` in PEFT's format, or `weights{suffix}.safetensors` without LoRA."""
+    if isinstance(backbone.model, PeftModel):
+        folder = run / f"adapter{suffix}"
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        backbone.model.save_pretrained(str(partial), save_embedding_layers=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+        return
+    trained = {n: p.detach().cpu().contiguous() for n, p in backbone.model.named_parameters() if p.requires_grad}
+    path = run / f"weights{suffix}.safetensors"
+    partial = path.with_suffix(".partial")
+    save_file(_unshared(trained), partial)
+    partial.replace(path)
+
+
+def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Safetensors refuses two names for one storage: tied weights are written once."""
+    seen: dict[int, str] = {}
+    return {n: t for n, t in tensors.items() if seen.setdefault(t.data_ptr(), n) == n}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

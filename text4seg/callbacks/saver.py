@@ -1,0 +1,136 @@
+"""Checkpoints to go on from: every so many steps and when asked to stop, whole or not at all, the newest kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HEARD = b"\nstopping: waiting for the end of this step to save it; a second time ends at once, without saving\n"
+
+
+class StoppedError(Exception):
+    """Training was asked to stop and has saved its place."""
+
+
+class Saver(Callback):
+    """Writes `checkpoints/step-N.ckpt` every so many steps, at the end and at Ctrl-C or SIGTERM; keeps the newest.
+
+    At a step after which there is a validation the checkpoint waits for it: one from before would go on behind the
+    validation, whose scores would then be missing. Must stand behind the callbacks that work at the validation's end.
+
+    Args:
+        folder: usually RUN/checkpoints.
+        every: optimizer steps between checkpoints.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+        self._step = -1
+        self._asked = self._stops = self._due = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for Ctrl-C and SIGTERM; a second one ends at once."""
+        self._step = trainer.global_step
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen no longer."""
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Listen no longer."""
+        self._restore()
+
+    def _note(self, number: int, frame: object) -> None:
+        self._asked = True
+        self._restore()
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            os.write(2, HEARD)  # `print` must not be interrupted by itself
+        if number == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not Lightning's, which would exit with 0
+
+    def _restore(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, before in self._before.items():
+                signal.signal(number, before)
+            self._before = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        """Save at the end of a step whose number `every` divides, of the last one, or where a stop was asked for.
+
+        Raises:
+            StoppedError: after the save that Ctrl-C or SIGTERM asked for.
+        """
+        step = trainer.global_step
+        if step == self._step:
+            return  # in the middle of an accumulated step: its gradients are in no checkpoint
+        self._step = step
+        last = step >= trainer.max_steps
+        if last:
+            trainer.should_stop = True  # makes Lightning validate what training ends with
+        # The ranks must agree on the step, and each may have been told at another one.
+        self._stops = trainer.strategy.reduce_boolean_decision(self._asked, all=False) and not last
+        self._due = self._stops or last or step % self.every == 0
+        if not _validates(trainer, batch_idx):
+            self._save_when_due(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what waited for the validation.
+
+        Raises:
+            StoppedError: after the save that Ctrl-C or SIGTERM asked for.
+        """
+        self._save_when_due(trainer)
+
+    def _save_when_due(self, trainer: Trainer) -> None:
+        if self._due:
+            self._due = False
+            self.save(trainer)
+        if self._stops:
+            raise StoppedError
+
+    def save(self, trainer: Trainer) -> None:
+        """Save now, then remove what is older."""
+        path = self.folder / f"step-{trainer.global_step:08d}.ckpt"
+        partial = path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            _settle(partial)
+            _discard(path)
+            partial.replace(path)
+            for other in self.folder.glob("step-*"):
+                if other != path:
+                    _discard(other)
+        trainer.strategy.barrier()
+
+
+def _validates(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether Lightning validates after this micro-batch; the training epoch has no end, so its number is a total."""
+    if not sum(trainer.num_val_batches):
+        return False
+    return trainer.should_stop or (batch_idx + 1) % int(trainer.val_check_batch or 1) == 0
+
+
+def _settle(path: Path) -> None:
+    """Put a file's bytes on the disk before the older checkpoint goes: a power cut must leave one of them whole."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)  # DeepSpeed's checkpoints are folders
+    else:
+        path.unlink(missing_ok=True)

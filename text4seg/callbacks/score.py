@@ -1,0 +1,115 @@
+"""Score during fit: decode the validation answers, compare with the masks, log every score with its ceiling."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lightning import Callback, LightningModule, Trainer
+
+from text4seg.decoding.generate import generate
+from text4seg.decoding.settings import DecodingSettings
+from text4seg.descriptors import Decoded, parse
+from text4seg.metrics.board import ItemScore, ScoreBoard
+
+if TYPE_CHECKING:
+    from text4seg.data.items import Item
+    from text4seg.models.backbone import Backbone
+
+COLLAPSE = 0.5
+"""Share of wrongly empty answers from which on a warning is given."""
+
+
+def collapsed(scores: dict[str, float]) -> bool:
+    """Whether most answers say `others` everywhere although something is there (unseen by small grids not counted)."""
+    rightly = scores.get("ceiling_all_others", 0.0)
+    return scores.get("all_others", 0.0) - rightly > COLLAPSE * (1 - rightly)
+
+
+class Scored(NamedTuple):
+    """One item with its answer and score."""
+
+    item: Item
+    decoded: Decoded
+    score: ItemScore
+
+
+def score_batch(
+    backbone: Backbone, batch: dict[str, Any], board: ScoreBoard, settings: DecodingSettings
+) -> list[Scored]:
+    """Answer the prompts of one validation batch and put the answers on the board.
+
+    Args:
+        backbone: model and processor.
+        batch: holds ``prompts`` (left-padded tensors) and ``items`` (what each asks for).
+        board: where the scores are collected.
+        settings: how to decode.
+    """
+    texts = generate(backbone, batch["prompts"], batch["items"], settings)
+    scored = []
+    for item, text in zip(batch["items"], texts, strict=True):
+        decoded = parse(text, tuple(item.size), item.codec, item.labels[1:])
+        scored.append(Scored(item, decoded, board.update(decoded, item)))
+    return scored
+
+
+class Score(Callback):
+    """Logs ``val/cIoU``, ``val/gIoU``, ``val/ok``, ... after every validation, so checkpoints can monitor them.
+
+    Must stand before callbacks that read the scores. The module needs an attribute ``backbone``.
+
+    Args:
+        settings: how to decode.
+        prefix: put before every name.
+        keep: how many of the first items to hold on to for pictures, per rank.
+
+    Attributes:
+        values: the last validation's scores by full name, in full precision.
+        kept: the last validation's first items.
+    """
+
+    def __init__(self, settings: DecodingSettings | None = None, prefix: str = "val/", keep: int = 8) -> None:
+        self.settings = settings or DecodingSettings()
+        self.prefix = prefix
+        self.keep = keep
+        self.board = ScoreBoard(self.settings.paint)
+        self.values: dict[str, float] = {}
+        self.kept: list[Scored] = []
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Clear the board and put it where ranks can exchange its counts."""
+        self.board.to(pl_module.device)
+        self.board.reset()
+        self.kept = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Decode and score one batch."""
+        if trainer.sanity_checking:
+            return
+        with trainer.precision_plugin.forward_context():
+            scored = score_batch(pl_module.backbone, batch, self.board, self.settings)  # type: ignore[arg-type]
+        self.kept += scored[: self.keep - len(self.kept)]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compute and log the scores; warn when the model answers `others` everywhere."""
+        if trainer.sanity_checking:
+            return
+        scores = self.board.compute()
+        self.values = {f"{self.prefix}{name}": value for name, value in scores.items()}
+        pl_module.log_dict(self.values)
+        if trainer.is_global_zero and collapsed(scores):
+            warnings.warn(
+                f"{scores['all_others']:.0%} of the validation answers say 'others' everywhere, where "
+                f"{scores['ceiling_all_others']:.0%} should: the model has not found the picture yet, or has "
+                "collapsed. Early in training this is common; if it stays, start on the `full` codec "
+                "(data.curriculum) or lower the learning rate.",
+                stacklevel=2,
+            )

@@ -1,0 +1,88 @@
+"""Segment pictures by words with a trained run.
+
+    python -m text4seg.predict IMAGE... --run RUN --query "the dog on the left" [--query ...] [--out DIR] [--grid 16x16]
+
+For each picture and query DIR gets an overlay PNG, a mask PNG and a JSON with the COCO RLE, box, area, the raw text
+and its status. A picture that cannot be read is named and skipped; the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from text4seg.descriptors import check_labels
+from text4seg.mistakes import guarded
+from text4seg.report.run import check_run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; returns the exit code: 0, 1 when a picture was skipped, 2 for a mistake in what was asked for."""
+    given = _parser().parse_args(argv)
+    return guarded(lambda: _predict(given))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m text4seg.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--run", type=Path, required=True, help="folder that `python -m text4seg.fit` wrote")
+    parser.add_argument("--query", action="append", required=True, help="what to look for; may be given several times")
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="default: %(default)s")
+    parser.add_argument("--grid", type=grid_size, help="ROWSxCOLS; default: the run's")
+    parser.add_argument("--which", default="best", help="best, last, or base (before tuning); default: %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    return parser
+
+
+def grid_size(text: str) -> tuple[int, int]:
+    """``16x16`` as (rows, cols)."""
+    match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected ROWSxCOLS such as 16x16, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _predict(given: argparse.Namespace) -> int:
+    check_run(given.run, given.which)
+    check_labels(given.query)
+    missing = [path for path in given.images if not path.is_file()]
+    for path in missing:
+        what = "is a folder; name the pictures in it, e.g. DIR/*.jpg" if path.is_dir() else "there is no such file"
+        print(f"error: {path}: {what}.", file=sys.stderr)
+    if len(missing) == len(given.images):
+        return 1
+    from rich.console import Console
+    from rich.table import Table
+
+    from text4seg.report.evaluation import pick_device
+    from text4seg.report.prediction import predict, read_picture, write_prediction
+    from text4seg.report.run import load_run
+
+    config, backbone = load_run(given.run, given.which)
+    backbone.to(pick_device(given.device))
+    table = Table("picture", "query", "status", "area", "written to")
+    skipped = len(missing)
+    for path in given.images:
+        if path in missing:
+            continue
+        try:
+            picture = read_picture(path)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            skipped += 1
+            continue
+        for found in predict(backbone, config, picture, given.query, given.grid):
+            written = write_prediction(found, picture, path, given.out)
+            table.add_row(path.name, found.query, found.decoded.status, f"{found.mask.mean():.1%}", str(written))
+    if table.rows:
+        Console().print(table)
+    return 1 if skipped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Ask a model about a picture that has no annotation, and write the answer down as pictures and JSON.
+
+Axis legend: H, W pixels of the picture.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from text4seg import templates
+from text4seg.data.image import to_rgb
+from text4seg.data.items import Item, Items
+from text4seg.decoding.generate import generate
+from text4seg.decoding.settings import DecodingSettings
+from text4seg.descriptors import OTHERS, Decoded, paint, parse
+
+from .coco import coco_rle
+from .overlay import overlay
+
+if TYPE_CHECKING:
+    from text4seg.config import Config
+    from text4seg.models.backbone import Backbone
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """An answer about a picture.
+
+    Attributes:
+        query: what was asked for.
+        question: the sentence that asked for it.
+        decoded: grid, status and text.
+        mask: where it is, bool ``[H, W]``.
+    """
+
+    query: str
+    question: str
+    decoded: Decoded
+    mask: NDArray[np.bool_]
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Open a picture file as RGB, turned the way its camera says.
+
+    Raises:
+        ValueError: when the file is missing, no picture, broken or unreasonably large.
+    """
+    try:
+        with Image.open(path) as picture:
+            return to_rgb(ImageOps.exif_transpose(picture))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as a picture ({error}).") from error
+
+
+def predict(
+    backbone: Backbone,
+    config: Config,
+    picture: Image.Image,
+    queries: Sequence[str],
+    size: tuple[int, int] | None = None,
+    decoding: DecodingSettings | None = None,
+) -> list[Prediction]:
+    """Ask where each query is in a picture.
+
+    Args:
+        backbone: model and processor; answers come from the device that the model is on.
+        config: the run's settings: codec, grid, and whether questions name them.
+        picture: any RGB picture.
+        queries: what to look for, one question each.
+        size: another grid than the run's, (rows, cols).
+        decoding: how to decode; default: as the run does.
+    """
+    decoding = decoding or config.decoding
+    rows, cols = size or tuple(config.data.grid)
+    items = Items(_item(query, picture, (rows, cols), config) for query in queries)
+    encoded = [backbone.processor.encode(picture, [(item.question, None)]) for item in items]
+    device = next(backbone.model.parameters()).device
+    prompts = {name: tensor.to(device) for name, tensor in backbone.processor.collate(encoded, side="left").items()}
+    found = []
+    for query, item, text in zip(queries, items, generate(backbone, prompts, items, decoding), strict=True):
+        decoded = parse(text, (rows, cols), item.codec, [query])
+        mask = paint(decoded.grid, (picture.height, picture.width), decoding.paint) == 1
+        found.append(Prediction(query, item.question, decoded, mask))
+    return found
+
+
+def _item(query: str, picture: Image.Image, size: tuple[int, int], config: Config) -> Item:
+    labels = (OTHERS, query)
+    question, _ = templates.DEFAULT.fixed("referring", [query])
+    if config.data.format_hint:
+        question += templates.hint(config.data.codec, size)
+    return Item(
+        key="",
+        turn=0,
+        question=question,
+        labels=labels,
+        mask=np.zeros((picture.height, picture.width), np.uint8),
+        image=b"",
+        size=size,
+        codec=config.data.codec,
+        rule=config.data.rule,
+        task="referring",
+    )
+
+
+def write_prediction(found: Prediction, picture: Image.Image, source: Path, folder: Path) -> Path:
+    """Write ``STEM-QUERY.overlay.png``, ``.mask.png`` and ``.json``, not over those of another file or query.
+
+    Returns:
+        the path of the JSON, which holds query, question, status, repairs, text, COCO RLE, box and area.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    base = f"{source.stem}-{slug(found.query)}"
+    path, number = folder / f"{base}.json", 1
+    while path.exists() and _of(path) != (str(source), found.query):
+        number += 1
+        path = folder / f"{base}-{number}.json"
+    stem = path.with_suffix("").name
+    overlay(picture, found.mask).save(folder / f"{stem}.overlay.png")
+    Image.fromarray(found.mask.astype(np.uint8) * 255).save(folder / f"{stem}.mask.png")
+    report = {
+        "image": str(source),
+        "query": found.query,
+        "question": found.question,
+        "status": found.decoded.status,
+        "repairs": [f"row {repair.row}: {repair.what}" for repair in found.decoded.repairs],
+        "labels_written": [found.decoded.grid.labels[i] for i in np.unique(found.decoded.grid.ids)],
+        "text": found.decoded.text,
+        **coco_rle(found.mask),
+    }
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _of(path: Path) -> tuple[str, str] | None:
+    """The picture and the query that a stored answer belongs to."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return report["image"], report["query"]
+    except (ValueError, KeyError, TypeError):
+        return None  # somebody else's file
+
+
+def slug(text: str) -> str:
+    """A text as part of a file name, at most 60 bytes of it.
+
+    >>> slug("The dog, on the left!")
+    'the-dog-on-the-left'
+    """
+    plain = re.sub(r"[^\w]+", "-", text.lower()).strip("-")
+    return plain.encode()[:60].decode(errors="ignore").strip("-") or "query"

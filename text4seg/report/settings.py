@@ -1,0 +1,46 @@
+"""What `evaluate` can be told. Plain dataclasses; importing this pulls in nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class DecodingChanges:
+    """Decode otherwise than the run does; null: as the run does."""
+
+    max_new_tokens: int | None = None
+    """Most tokens of an answer."""
+    paint: str | None = None
+    """How a grid is brought to the image's size: nearest or smooth."""
+
+
+@dataclass
+class EvaluateSettings:
+    """One evaluation of one run."""
+
+    run: str | None = None
+    """The run folder that `fit` wrote."""
+    name: str = "val"
+    """Results go to RUN/eval/NAME."""
+    which: str = "best"
+    """Which weights: best, last, or base (before tuning)."""
+    before: bool = False
+    """The same as `which: base`."""
+    shards: str | None = None
+    """A folder written by `python -m text4seg.shards build`; null: the run's own validation set."""
+    limit: int | None = None
+    """Use only the first so many samples; null: as the run's validation does, or all of `shards`."""
+    codec: str | None = None
+    """Ask for another spelling than the run's: rrle, irle or full."""
+    grid: list[int] | None = None
+    """Ask for another grid than the run's: rows, columns."""
+    swap_questions: bool = False
+    """Control: ask for another object of the same picture and score against the original mask."""
+    batch_size: int | None = None
+    """Items decoded at once; null: the run's `data.val_batch_size`."""
+    sheet: int = 12
+    """Items on the picture sheet, spread evenly over the set."""
+    device: str = "auto"
+    """auto (a GPU when there is one), cpu, cuda, mps."""
+    decoding: DecodingChanges = field(default_factory=DecodingChanges)

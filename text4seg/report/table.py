@@ -1,0 +1,63 @@
+"""Scores as a table for people: one line a score, its ceiling beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+MEANINGS = {
+    "cIoU": "all intersections / all unions",
+    "gIoU": "mean over items",
+    "mIoU": "mean over classes present",
+    "ok": "answers well formed",
+    "repaired": "answers mended by the parser",
+    "invalid": "answers that cannot be read",
+    "all_others": "answers that see nothing",
+    "unmatched": "answers with a label nobody asked for",
+}
+"""The lines in their order; names a run does not have are left out."""
+
+
+def score_table(columns: Mapping[str, Mapping[str, float]], title: str = "Scores", prefix: str = "") -> Table:
+    """Set runs side by side.
+
+    Args:
+        columns: heading -> scores by name, such as ``{"before": {...}, "after": {...}}``.
+        title: printed above.
+        prefix: what stands before every name, e.g. ``val/``.
+
+    Returns:
+        a table for ``rich.print``; the last column but one is the ceiling of the last run that has one.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("score")
+    for heading in columns:
+        table.add_column(heading, justify="right", style="bold")
+    table.add_column("ceiling", justify="right")
+    table.add_column("", style="dim")
+    for name, meaning in MEANINGS.items():
+        values = [scores.get(prefix + name) for scores in columns.values()]
+        if any(value is not None for value in values):
+            ceilings = [scores.get(f"{prefix}ceiling_{name}") for scores in columns.values()]
+            best = next((value for value in reversed(ceilings) if value is not None), None)
+            table.add_row(name, *(_write(name, value) for value in values), _write(name, best), meaning)
+    return table
+
+
+def _write(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if name.endswith("IoU") else f"{value:.1%}"
+
+
+def class_table(ious: Mapping[str, float], most: int = 40) -> Table:
+    """IoU of each class, best first; of more than ``most`` classes the worst and the best half of that many."""
+    order = sorted(ious, key=lambda name: -ious[name])
+    shown = order if len(order) <= most else [*order[: most // 2], "...", *order[-(most // 2) :]]
+    table = Table(title=f"IoU of {len(ious)} classes", title_justify="left")
+    table.add_column("class")
+    table.add_column("IoU", justify="right", style="bold")
+    for name in shown:
+        table.add_row(name, f"{ious[name]:.3f}" if name in ious else "")
+    return table

@@ -1,0 +1,116 @@
+"""Build shards of samples, check them, and look into them.
+
+    python -m text4seg.shards build --out DIR --source scenes [key=value ...]
+    python -m text4seg.shards build [--out DIR] --config conf/X.yaml [--split train|val] [key=value ...]
+    python -m text4seg.shards verify DIR...
+    python -m text4seg.shards inspect DIR [--json]
+    python -m text4seg.shards show DIR --out FILE.png [--limit 12]
+
+Keys of build: `text4seg/data/settings.py` (shards, seed, limit, task, ...), options.KEY and task_options.KEY of
+`text4seg/data/sources/settings.py`, grid=[16,16], codec, rule. Building again replaces only what is damaged or differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from text4seg.mistakes import guarded
+from text4seg.recipe import read_recipe
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; returns the exit code: 0, 1 for damaged shards, 2 for a mistake in what was asked for."""
+    given = _parser().parse_args(argv)
+    work = {"build": _build, "verify": _verify, "inspect": _inspect, "show": _show}[given.command]
+    return guarded(lambda: work(given))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m text4seg.shards", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="write shards; keeps a whole folder of the same recipe")
+    build.add_argument("--out", type=Path, metavar="DIR", help="default: the folder that the configuration names")
+    origin = build.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--config", type=Path, metavar="FILE", help="a configuration of fit with a recipe")
+    origin.add_argument("--source", metavar="NAME", help="scenes, folder or refer")
+    build.add_argument("--split", choices=("train", "val"), default="train", help="which recipe of the configuration")
+    build.add_argument("--force", action="store_true", help="build even where nothing is to be done")
+    build.add_argument("words", nargs="*", metavar="key=value", help="e.g. options.root=data/pets task=semantic")
+    verify = commands.add_parser("verify", help="read everything and list the damage")
+    verify.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    inspect = commands.add_parser("inspect", help="say what a folder holds")
+    inspect.add_argument("folder", type=Path, metavar="DIR")
+    inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    show = commands.add_parser("show", help="draw the first samples")
+    show.add_argument("folder", type=Path, metavar="DIR")
+    show.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    show.add_argument("--limit", type=int, default=12, metavar="N", help="samples to draw (12)")
+    return parser
+
+
+def _build(given: argparse.Namespace) -> int:
+    recipe = read_recipe(given.config, given.split, given.source, given.words)
+    out = given.out or recipe.out
+    if out is None:
+        raise ValueError("--out is missing, and no configuration names a folder.")
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from text4seg.data.shards.build import build, ensure
+
+    make = build if given.force else partial(ensure, thorough=True)
+    columns = SpinnerColumn(), TextColumn("{task.completed} samples written"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("")
+        index = make(recipe.build, out, *recipe.spelling, lambda done: progress.update(task, completed=done))
+    held = f"{index.samples} samples with {index.turns} questions in {len(index.shards)} shards"
+    print(f"wrote {held}: {out}" if progress.tasks[0].completed else f"nothing to do: {out} holds these {held} already")
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from text4seg.data.shards.verify import verify
+    from text4seg.report.shards import damage_text
+
+    damaged = False
+    for folder in given.folders:
+        found = verify(folder)
+        damaged |= bool(found)
+        print(damage_text(folder, found))
+    print("to repair, run the same build again (--force if it finds nothing to do)" if damaged else "no damage")
+    return int(damaged)
+
+
+def _inspect(given: argparse.Namespace) -> int:
+    from text4seg.data.shards.verify import summarise
+
+    summary = summarise(given.folder)
+    if given.json:
+        print(json.dumps(summary, indent=1, ensure_ascii=False))
+        return 0
+    from rich.console import Console
+
+    from text4seg.report.shards import summary_table
+
+    Console(highlight=False).print(summary_table(summary))
+    return 0
+
+
+def _show(given: argparse.Namespace) -> int:
+    from text4seg.report.shards import draw_shards
+
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    draw_shards(given.folder, given.limit).save(given.out)
+    print(f"written to {given.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Refuse values that no training can use, before anything is loaded or written. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from math import isfinite
+from typing import Any
+
+from text4seg.config import Config
+from text4seg.data.variants import Curriculum
+
+MONITORS = ("val/cIoU", "val/gIoU", "val/mIoU", "val/ok")
+"""Scores of which more is better."""
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
+LOWEST: dict[str, float] = {
+    "trainer.steps": 1,
+    "trainer.accumulate": 1,
+    "trainer.nodes": 1,
+    "trainer.threads": 1,
+    "trainer.validate_every": 1,
+    "trainer.checkpoint_every": 1,
+    "trainer.log_every": 1,
+    "trainer.pictures": 0,
+    "data.batch_size": 1,
+    "data.val_batch_size": 1,
+    "data.workers": 0,
+    "data.shuffle_buffer": 0,
+    "data.max_length": 1,
+    "data.val.limit": 1,
+    "data.train.build.limit": 1,
+    "data.val.build.limit": 1,
+    "optim.lr": 0,
+    "optim.weight_decay": 0,
+    "optim.warmup_ratio": 0,
+    "optim.clip": 0,
+    "model.lora.rank": 1,
+    "decoding.max_new_tokens": 1,
+}
+HIGHEST: dict[str, float] = {"optim.warmup_ratio": 1, "model.lora.dropout": 1}
+CHOICES: dict[str, Sequence[str]] = {
+    "trainer.precision": PRECISIONS,
+    "trainer.monitor": MONITORS,
+    "data.turns": ("all", "one"),
+    "data.on_error": ("skip", "raise"),
+    "loss.reduction": ("sample", "token"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.chat": ("checkpoint", "text4seg_v1"),
+    "decoding.paint": ("nearest", "smooth"),
+}
+
+
+def check(config: Config) -> None:
+    """Look at every value that has a range or a list of choices.
+
+    Raises:
+        ValueError: naming the key, what it holds and what it may hold.
+    """
+    check_values(config, LOWEST, HIGHEST, CHOICES)
+    betas = config.optim.betas
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"`optim.betas` must be two numbers from 0 to below 1, got {betas}.")
+    Curriculum(config.data)
+
+
+def check_values(
+    settings: Any, lowest: Mapping[str, float], highest: Mapping[str, float], choices: Mapping[str, Sequence[str]]
+) -> None:
+    """Hold dotted keys of nested settings against bounds and choices; a value of None is always right.
+
+    Raises:
+        ValueError: naming the first key that is wrong.
+    """
+    for key, low in lowest.items():
+        value = _value(settings, key)
+        if value is not None and not (isfinite(value) and value >= low):
+            raise ValueError(f"`{key}` must be {low:g} or more, got {value}.")
+    for key, high in highest.items():
+        value = _value(settings, key)
+        if value is not None and not value <= high:
+            raise ValueError(f"`{key}` must be {high:g} or less, got {value}.")
+    for key, known in choices.items():
+        value = _value(settings, key)
+        if value is not None and value not in known:
+            raise ValueError(f"`{key}` must be one of {', '.join(known)}, got {value!r}.")
+
+
+def _value(settings: Any, key: str) -> Any:
+    return reduce(lambda inner, name: None if inner is None else getattr(inner, name), key.split("."), settings)

@@ -1,0 +1,203 @@
+"""One training run from a configuration: data, model, callbacks, trainer, in the order that they need each other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from text4seg.callbacks.journal import Journal
+from text4seg.callbacks.keeper import Keeper, write_whole
+from text4seg.callbacks.pictures import Pictures
+from text4seg.callbacks.progress import FitProgress
+from text4seg.callbacks.resume import Resume
+from text4seg.callbacks.saver import Saver, StoppedError
+from text4seg.callbacks.score import Score
+from text4seg.config import Config, to_yaml
+from text4seg.data.datamodule import ShardDataModule
+from text4seg.models.backbone import Backbone
+from text4seg.models.lora import LoraReport, choose_trained
+from text4seg.models.module import Text4SegModule
+from text4seg.models.registry import load_backbone
+from text4seg.models.strategy import make_strategy
+from text4seg.report.stamp import write_stamp
+from text4seg.training.folder import checkpoint_of, step_of
+
+STEPS = Path("logs", "steps.csv")
+"""A run that has this file has trained."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Batch number of a rank -> share of training done; travels to the loading processes."""
+
+    accumulate: int
+    steps: int
+
+    def __call__(self, batch: int) -> float:
+        """Between 0 and 1."""
+        return min(1.0, (batch // self.accumulate) / max(1, self.steps))
+
+
+@dataclass
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        run: its folder.
+        scores: of the best weights; empty without validation data.
+        steps: done in all.
+        skipped: records that this rank left out, also before a resume.
+        reasons: why, for the first few of them since the start or the resume.
+    """
+
+    run: Path
+    scores: dict[str, float]
+    steps: int
+    skipped: int
+    reasons: list[str]
+
+
+def fit(config: Config, run: Path, console: Console) -> Outcome:
+    """Train, or go on from the run's newest checkpoint.
+
+    Args:
+        config: everything.
+        run: the run folder; made when it is missing.
+        console: for progress.
+
+    Raises:
+        ValueError: a wrong setting, missing data or weights, a damaged checkpoint (nothing is trained then); or a loss
+            that is not a number.
+        KeyboardInterrupt: Ctrl-C came twice, or before training.
+    """
+    settings = config.trainer
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.manual_seed(config.seed)
+    checkpoint = checkpoint_of(run)
+    backbone = load_backbone(config.model)
+    report = choose_trained(backbone, config.model)
+    module = Text4SegModule(backbone, config.loss, config.optim, settings.steps)
+    data = ShardDataModule(
+        config.data, backbone.processor, config.seed, Progress(settings.accumulate, settings.steps), _teller(console)
+    )
+    callbacks = _callbacks(config, run, data, console)
+    trainer = _trainer(config, run, callbacks, checkpoint)
+    with _claimed(run, trainer.is_global_zero):
+        if trainer.is_global_zero:
+            _announce(console, run, backbone, report)
+            write_whole(run / "config.yaml", to_yaml(config))
+            write_stamp(run, config, backbone, report)
+        with suppress(StoppedError):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
+    keeper = next(c for c in callbacks if isinstance(c, Keeper))
+    journal = next(c for c in callbacks if isinstance(c, Journal))
+    return Outcome(run, keeper.best, trainer.global_step, data.position.skipped, journal.reasons)
+
+
+@contextmanager
+def _claimed(run: Path, main: bool) -> Iterator[None]:
+    """Make the run folder; when nothing is trained in it, give it back, so that the corrected command can have it."""
+    made, new = not run.exists(), not (run / "config.yaml").exists()
+    if main:
+        run.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except SystemExit as error:  # what Lightning makes of a second Ctrl-C
+        raise KeyboardInterrupt from error
+    except Exception:
+        if main and new and not (run / STEPS).exists():
+            (run / "config.yaml").unlink(missing_ok=True)
+            if made:
+                shutil.rmtree(run)
+        raise
+
+
+def _callbacks(config: Config, run: Path, data: ShardDataModule, console: Console) -> list[Callback]:
+    settings = config.trainer
+    score = Score(config.decoding, keep=settings.pictures)
+    return [
+        Resume(config.seed, data),
+        score,
+        Pictures(score, run / "pictures"),
+        Journal(run / "logs", score, settings.log_every),
+        Keeper(run, score, settings.monitor),
+        FitProgress(settings.steps, console),
+        Saver(run / "checkpoints", settings.checkpoint_every),
+    ]
+
+
+def _trainer(config: Config, run: Path, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
+    settings = config.trainer
+    accelerator, devices = hardware(settings.accelerator, settings.devices)
+    strategy = make_strategy(
+        settings.strategy, config.data.batch_size, accelerator, devices * settings.nodes, not config.model.lora.enabled
+    )
+    every = settings.validate_every
+    return Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=settings.nodes,
+        strategy=strategy,
+        precision=settings.precision,  # type: ignore[arg-type]
+        max_steps=settings.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=config.optim.clip or None,
+        val_check_interval=every * settings.accumulate if every else settings.steps * settings.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.log_every,
+        callbacks=callbacks,
+        # What a killed run logged behind its checkpoint comes again: TensorBoard is told to drop it.
+        logger=TensorBoardLogger(str(run), name="logs", version="", purge_step=step_of(checkpoint) + 1),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=str(run),
+    )
+
+
+def hardware(accelerator: str, devices: int | str) -> tuple[str, int]:
+    """Accelerator and number of devices that `auto` stands for.
+
+    Raises:
+        ValueError: an unknown accelerator, more GPUs than there are, or a number below 1.
+    """
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise ValueError(f"`trainer.accelerator` must be auto, cpu or gpu, got {accelerator!r}.")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator == "gpu" and not gpus:
+        raise ValueError("`trainer.accelerator` is gpu, but PyTorch sees no CUDA device here.")
+    if accelerator == "auto":
+        accelerator = "gpu" if gpus else "cpu"
+    if devices == "auto":
+        return accelerator, gpus if accelerator == "gpu" else 1
+    if not str(devices).isdigit() or int(devices) < 1:
+        raise ValueError(f"`trainer.devices` must be auto or a number from 1 on, got {devices!r}.")
+    if accelerator == "gpu" and int(devices) > gpus:
+        raise ValueError(f"`trainer.devices` is {devices}, but PyTorch sees {gpus} CUDA devices here.")
+    return accelerator, int(devices)
+
+
+def _announce(console: Console, run: Path, backbone: Backbone, report: LoraReport) -> None:
+    console.print(f"run folder: {run}")
+    console.print(f"backbone:   {backbone.loaded}")
+    console.print(f"training:   {report}")
+
+
+def _teller(console: Console) -> Callable[[str, int], None]:
+    def tell(split: str, done: int) -> None:
+        if done % 1000 == 0:
+            console.print(f"building {split} shards: {done} samples")
+
+    return tell
