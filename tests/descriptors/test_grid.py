@@ -14,6 +14,8 @@ from text4seg.descriptors import LabelGrid
         (np.zeros((2, 2)), ("others", "a", "a"), "distinct"),
         (np.full((2, 2), 1), ("others",), "0..0"),
         (np.full((2, 2), -1), ("others", "a"), "0..1"),
+        (np.full((2, 2), 0.5), ("others", "a"), "whole numbers"),
+        (np.full((2, 2), 2**32 + 1), ("others", "a"), "fit 32 bits"),
     ],
 )
 def test_refuses_what_is_no_grid(ids, labels, match):

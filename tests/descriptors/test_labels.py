@@ -1,6 +1,9 @@
 import re
+import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from text4seg.descriptors import check_labels, normalise
 from text4seg.descriptors.labels import Vocabulary, fault
@@ -37,6 +40,31 @@ def test_refuses_labels_that_cannot_be_read_back(label):
 )
 def test_admits_every_other_label(label):
     assert fault(label) is None
+
+
+BLANKS = "".join(chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace())
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.text(st.one_of(st.sampled_from(f"|*<>/seg,oOthers \n\r{BLANKS}"), st.characters()), max_size=8)))
+def test_the_quick_looks_agree_with_the_rule(labels):
+    def sound(label):
+        separators = ("|", "*", "\n", "\r", "<seg>", "</seg>")
+        apart = label == "others" or label.casefold() != "others"
+        return bool(label) and label == label.strip() and apart and not any(piece in label for piece in separators)
+
+    assert [fault(label) is None for label in labels] == list(map(sound, labels))
+    if all(map(sound, labels)):
+        check_labels(["others", *labels])
+    else:
+        with pytest.raises(ValueError, match="A label is one line of text"):
+            check_labels(["others", *labels])
+
+
+def test_no_kind_of_blank_may_stand_at_an_end():
+    assert len(BLANKS) > 20
+    assert not [code for code in map(ord, BLANKS) if not (fault(f"{chr(code)}a") and fault(f"a{chr(code)}"))]
+    assert not [hex(ord(blank)) for blank in set(BLANKS) - {"\n", "\r"} if fault(f"a{blank}b")]
 
 
 def test_normalise():

@@ -8,7 +8,7 @@ from grids import disk, label_grids
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from text4seg.descriptors import CODECS, Repair, answer, encode, parse
+from text4seg.descriptors import CODECS, Repair, answer, encode, parse, parse_strict
 
 # o others, c red car, d dog, anything else as it stands; rows of 4 cells
 SHORT = {"others": "o", "red car": "c", "dog": "d"}
@@ -167,6 +167,7 @@ NEIGHBOURS = {
     "the first count is too large": ("others *5| red car *2| others *3", "oocc" + "ooo"),
     "the middle count is too large": ("others *2| red car *9| others *3", "oocc" + "ooo"),
     "the last count is too small": ("others *2| red car *2| others *1", "oocc" + "ooo"),
+    "the middle count is zero": ("others *2| red car *0| others *3", "oocc" + "ooo"),
     "no single count explains it": ("others *9| red car *9| others *3", "ooooooo"),
 }
 
@@ -254,7 +255,7 @@ def flat_repair(text, size):
 
 @pytest.mark.parametrize(
     ("slip", "ours_at_least", "flat_at_most"),
-    [("by one", 0.985, 0.87), ("up to three", 0.985, 0.76), ("any", 0.98, 0.6)],
+    [("by one", 0.985, 0.87), ("up to three", 0.985, 0.76), ("any", 0.98, 0.6), ("to zero", 0.98, 0.75)],
 )
 def test_random_single_count_errors_keep_the_iou(slip, ours_at_least, flat_at_most):
     rng = np.random.default_rng(7)
@@ -264,8 +265,8 @@ def test_random_single_count_errors_keep_the_iou(slip, ours_at_least, flat_at_mo
         parts = encode(grid).split("*")
         which = rng.integers(1, len(parts))
         old = int("".join(c for c in parts[which][:2] if c.isdigit()))
-        reach = {"by one": 1, "up to three": 3, "any": 16}[slip]
-        new = rng.choice([n for n in range(1, 17) if 0 < abs(n - old) <= reach])
+        reach = {"by one": 1, "up to three": 3, "any": 16, "to zero": 0}[slip]
+        new = rng.choice([n for n in range(1, 17) if 0 < abs(n - old) <= reach] or [0])
         parts[which] = str(new) + parts[which].lstrip("0123456789")
         text, truth = "*".join(parts), grid.ids > 0
         for values, found in ((ours, parse(text, labels="red car").grid.ids == 1), (flat, flat_repair(text, 16))):
@@ -289,10 +290,11 @@ def test_long_nonsense_takes_no_long_time(text, codec):
     assert time.perf_counter() - start < 5
 
 
-@pytest.mark.parametrize("size", [(0, 4), (4, 0), (-1, 2)])
-def test_an_empty_size_is_refused(size):
-    with pytest.raises(ValueError, match="size"):
-        parse("others *4\n", size)
+@pytest.mark.parametrize("read", [parse, parse_strict])
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (-1, 2), (2, 2, 2)])
+def test_an_empty_size_is_refused(size, read):
+    with pytest.raises(ValueError, match="`size` must be"):
+        read("others *4\n", size)
 
 
 def test_prose_around_the_tags_is_well_formed():

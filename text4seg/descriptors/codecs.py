@@ -35,6 +35,12 @@ def check_codec(codec: str) -> None:
         raise ValueError(f"`codec` must be one of {', '.join(CODECS)}, got {codec!r}.")
 
 
+def check_size(size: Sequence[int]) -> None:
+    """Refuse a size that no grid has with a ``ValueError``."""
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"`size` must be (rows, cols), both at least 1, got {size}.")
+
+
 def encode(grid: LabelGrid, codec: str = "rrle") -> str:
     r"""Write a grid as text: the body, without the tags.
 
@@ -133,11 +139,11 @@ def _interleave(
     flat: NDArray[np.int32], ends: NDArray[np.intp], marks: NDArray[np.intp], heads: list[str], line: int
 ) -> list[str]:
     """Label, count, label, count, ...: the pieces of the text, two for each run."""
-    tails = marks[ends]
+    tails = marks.take(ends)  # quicker than marks[ends], as below
     tails[1:] -= ends[:-1]
     tails[0] += 1
     parts = [""] * (2 * len(ends))
-    parts[::2] = _pick(heads, flat[ends].tolist())
+    parts[::2] = _pick(heads, flat.take(ends).tolist())
     parts[1::2] = _pick(_tails(line), tails.tolist())
     return parts
 

@@ -32,8 +32,8 @@ def settle(pieces: Sequence[tuple[bytes, int]], cols: int, neighbours: Sequence[
     lacking = cols - sum([count for _, count in runs])
     if max([count for _, count in runs]) + lacking <= 0:
         return default
-    # without empty runs there are at most `cols` of them in a row that one count can bring to its length
-    runs = [run for run in runs if run[1]]
+    if len(runs) > cols:  # more than any row has: empty ones are noise then, and too many to try each
+        runs = [run for run in runs if run[1]]
     rows = [default]
     for wrong in range(len(runs)):
         if runs[wrong][1] + lacking > 0:

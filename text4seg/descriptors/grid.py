@@ -31,7 +31,10 @@ class LabelGrid:
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        ids = np.ascontiguousarray(self.ids, dtype=np.int32)
+        given = np.asarray(self.ids)
+        ids = np.ascontiguousarray(given, dtype=np.int32)
+        if given.dtype != np.int32 and not np.array_equal(ids, given):  # 0.5, 2**32: not what was meant, once cast
+            raise ValueError(f"`ids` must be whole numbers that fit 32 bits, got {given.dtype}: round or check them.")
         if ids.ndim != 2 or 0 in ids.shape:
             raise ValueError(f"`ids` must be a non-empty [rows, cols] array, got shape {ids.shape}.")
         labels = tuple(self.labels)

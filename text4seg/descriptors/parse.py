@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .codecs import check_codec
+from .codecs import check_codec, check_size
 from .exact import exact_body, read_rows
 from .grid import Decoded, LabelGrid, Repair
 from .labels import Vocabulary
@@ -43,8 +43,7 @@ def parse(
     ([[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]], 'repaired')
     """
     check_codec(codec)
-    if size[0] < 1 or size[1] < 1:
-        raise ValueError(f"`size` must be (rows, cols), both at least 1, got {size}.")
+    check_size(size)
     expected = (labels,) if isinstance(labels, str) else () if labels is None else tuple(labels)
     vocabulary = Vocabulary(expected)
     body = exact_body(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .codecs import check_codec
+from .codecs import check_codec, check_size
 from .exact import CLOSE, OPEN, exact_body, read_rows
 from .grid import LabelGrid
 from .labels import Vocabulary, fault
@@ -29,7 +29,7 @@ def parse_strict(text: str, size: tuple[int, int] = (16, 16), codec: str = "rrle
 
     Raises:
         DescriptorError: at the first error, with its row and column (both from 1, in cells of the grid).
-        ValueError: for an unknown codec.
+        ValueError: for an empty size or an unknown codec.
 
     >>> parse_strict("sky *4\n sky *3| tree *2\n", (2, 4))
     Traceback (most recent call last):
@@ -37,6 +37,7 @@ def parse_strict(text: str, size: tuple[int, int] = (16, 16), codec: str = "rrle
     text4seg.descriptors.strict.DescriptorError: row 2, column 4: the row has 5 cells instead of 4, found 'tree *2'
     """
     check_codec(codec)
+    check_size(size)
     body = exact_body(text)
     vocabulary = Vocabulary()
     rows = None if body is None else read_rows(body, size, codec, vocabulary)
