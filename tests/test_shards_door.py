@@ -92,6 +92,8 @@ def _loaded(words):
         (["--source", "scenes", "grid=[4"], "not YAML"),
         (["--source", "scenes", "seed"], "key=value"),
         (["--source", "folder", "options.root=nowhere"], "nowhere"),
+        (["--source", "folder", "options.root=2017"], "got '2017': no such folder"),
+        (["--source", "scenes", "task=mix", "task_options.weights=[all]"], "`task_options.weights` must map"),
         (["--config", "nowhere.yaml"], "no configuration at nowhere.yaml"),
     ],
 )
@@ -170,6 +172,19 @@ def test_inspect_prints_a_table_and_json(folder, capsys):
     assert "8x8 cells, rrle, rule center" in shown
     assert main(["inspect", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tasks"] == {"referring": 6}
+
+
+def test_inspect_takes_nothing_for_markup(folder, capsys):
+    path = folder / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "licence": "[/b] by [red]me[/red]\x1b[2J"}))
+    assert main(["inspect", str(folder)]) == 0
+    assert "[/b] by [red]me[/red]\\x1b[2J" in capsys.readouterr().out
+
+
+def test_what_verify_prints_does_not_steer_the_terminal(folder, capsys):
+    (folder / "\x1b[2J.tar").write_bytes(b"")
+    assert main(["verify", str(folder)]) == 1
+    assert "  \\x1b[2J.tar: a file that the index does not list" in capsys.readouterr().out
 
 
 def test_show_writes_a_picture(folder, tmp_path):

@@ -61,6 +61,14 @@ def test_own_lists_from_yaml(tmp_path):
     assert mine.questions["all"] == QUESTIONS["all"]
 
 
+def test_own_answers_for_what_is_not_there(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("no_target: {answers: ['Das gibt es hier nicht:']}\n")
+    mine = Templates.load(path)
+    assert mine.ask("referring", ["x"], random.Random(0), found=False)[1] == "Das gibt es hier nicht:"
+    assert mine.ask("referring", ["x"], random.Random(0))[1] in ANSWERS["partial"]
+
+
 def test_the_published_file_by_path_is_read_and_never_run(tmp_path):
     path = tmp_path / "question_answer_list.py"
     path.write_text(
@@ -83,14 +91,20 @@ def test_the_published_file_by_path_is_read_and_never_run(tmp_path):
         ("a.yaml", "some: {questions: ['a {labels}']}", "unknown family 'some'"),
         ("a.yaml", "[1, 2]", "must map families"),
         ("a.yaml", "a: [", "not YAML"),
+        ("a.yaml", "partial: {question: ['a {labels}']}", "no list 'question'; expected questions or answers"),
+        ("a.yaml", "no_target: {questions: ['a {labels}']}", "no list 'questions'; expected answers"),
+        ("a.yaml", "partial: {answers: ['It is <seg>:']}", "holds <seg>"),
+        ("a.yaml", b"partial: {answers: ['sch\xf6n']}", "a.yaml is not YAML"),
         ("a.py", "X = 1", "no QUESTION_"),
+        ("a.py", "QUESTION_ALL = 'one text'", "not a plain list of strings"),
+        ("a.py", "ANSWER_ALL = ['a', 3]", "not a plain list of strings"),
         ("a.py", "def broken(:", "not Python"),
         ("a.py", "QUESTION_ALL = open('x').read()", "not a plain list"),
     ],
 )
 def test_bad_lists_say_what_is_wrong(tmp_path, name, text, message):
     path = tmp_path / name
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message):
         Templates.load(path)
 

@@ -6,10 +6,9 @@ Imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +16,8 @@ from yaml import YAMLError
 
 from text4seg.config import Config, load
 from text4seg.data.settings import BuildSettings, DataSettings
-from text4seg.data.sources.registry import from_options, source_settings
+from text4seg.data.sources.options import from_options
+from text4seg.data.sources.registry import source_settings
 from text4seg.data.sources.settings import TaskSettings
 from text4seg.data.variants import Curriculum
 
@@ -64,10 +64,8 @@ def read_recipe(config: Path | None, split: str, source: str | None, words: Sequ
         start.source = source
     merged = _merge(start, words)
     build = BuildSettings(**{item.name: getattr(merged, item.name) for item in fields(BuildSettings)})
-    _check_types(source_settings(build.source, {}), build.options, "options")
     source_settings(build.source, build.options)
-    from_options(TaskSettings, build.task_options, "build.task_options")
-    _check_types(TaskSettings(), build.task_options, "task_options")
+    from_options(TaskSettings, build.task_options, "task_options")
     if build.shards < 1 or (build.limit is not None and build.limit < 1):
         raise ValueError(f"`shards` and `limit` must be at least 1, got {build.shards} and {build.limit}.")
     checked = Curriculum(DataSettings(grid=merged.grid, codec=merged.codec, rule=merged.rule)).usual
@@ -98,12 +96,3 @@ def _nearest(name: str, source: str) -> str:
     near = [deep[name]] if name in deep else get_close_matches(name, own, n=1, cutoff=0.5)
     near = near or [deep[found] for found in get_close_matches(name, deep, n=1)]
     return f"; did you mean `{near[0]}`?" if near else f"; here are {', '.join(own)}."
-
-
-def _check_types(defaults: Any, options: dict[str, Any], where: str) -> None:
-    """Hold free-form options against the dataclass that will be made from them."""
-    known = {name: value for name, value in options.items() if name in asdict(defaults)}
-    try:
-        OmegaConf.merge(OmegaConf.structured(defaults), known)
-    except OmegaConfBaseException as error:
-        raise ValueError(f"`{where}.{error.full_key}`: {str(error).splitlines()[0]}") from error

@@ -24,6 +24,9 @@ FAMILIES = {
     "generalized": "partial",
     "conditioned": "conditioned",
 }
+NO_TARGET = "no_target"
+KINDS = ("questions", "answers")
+TAGS = ("<seg>", "</seg>")
 OFFICIAL_LISTS = {"ALL": "all", "PARTIAL": "partial", "CONDITION": "conditioned"}
 OFFICIAL_SLOT = "[class_name]"
 
@@ -155,25 +158,33 @@ class Templates:
         """Read a user's own lists.
 
         Args:
-            path: YAML ``{family: {questions: [...], answers: [...]}}`` with ``{labels}`` slots, or the published
-                ``question_answer_list.py`` from a clone of the original repository (its literals are read, it is
-                never run).
+            path: YAML ``{family: {questions: [...], answers: [...]}}`` with ``{labels}`` slots, and ``{no_target:
+                {answers: [...]}}`` for what is not there; or the published ``question_answer_list.py`` from a clone
+                of the original repository (its literals are read, it is never run).
 
         Raises:
-            ValueError: a list is missing, empty or not made of strings; a `partial` question has no slot.
+            ValueError: no such list, or one that is empty or not made of strings; a `partial` question has no slot;
+                a text that would pass for a descriptor's tags.
         """
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"no template file at {path}; expected YAML or the published question_answer_list.py.")
         raw = _read_python(path) if path.suffix == ".py" else _read_yaml(path)
-        questions, answers = dict(QUESTIONS), dict(ANSWERS)
+        questions, answers, missing = dict(QUESTIONS), dict(ANSWERS), NO_TARGET_ANSWERS
         for family, lists in raw.items():
-            if family not in QUESTIONS:
-                raise ValueError(f"{path}: unknown family {family!r}; expected one of {', '.join(QUESTIONS)}.")
-            for kind, target in (("questions", questions), ("answers", answers)):
-                if kind in lists:
-                    target[family] = _checked(lists[kind], f"{path}: {family}.{kind}", family, kind)
-        return cls(questions, answers)
+            known = KINDS if family in QUESTIONS else KINDS[1:] if family == NO_TARGET else ()
+            if not known:
+                expected = ", ".join((*QUESTIONS, NO_TARGET))
+                raise ValueError(f"{path}: unknown family {family!r}; expected one of {expected}.")
+            for kind in lists:
+                if kind not in known:
+                    raise ValueError(f"{path}: `{family}` has no list {kind!r}; expected {' or '.join(known)}.")
+                items = _checked(lists[kind], f"{path}: {family}.{kind}", family, kind)
+                if family == NO_TARGET:
+                    missing = items
+                else:
+                    (questions if kind == "questions" else answers)[family] = items
+        return cls(questions, answers, missing)
 
 
 DEFAULT = Templates()
@@ -197,6 +208,9 @@ def _fill(template: str, labels: Sequence[str]) -> str:
 def _checked(items: object, where: str, family: str, kind: str) -> tuple[str, ...]:
     if not isinstance(items, list) or not items or not all(isinstance(i, str) and i.strip() for i in items):
         raise ValueError(f"{where} must be a non-empty list of strings, got {items!r:.80}.")
+    for item in items:
+        if any(tag in item for tag in TAGS):
+            raise ValueError(f"{where}: {item!r} holds {' or '.join(TAGS)}, between which only a descriptor may stand.")
     if kind == "questions" and family != "all":
         for item in items:
             if SLOT not in item:
@@ -209,7 +223,7 @@ def _read_yaml(path: Path) -> dict[str, dict[str, object]]:
 
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(raw, dict) or not all(isinstance(v, dict) for v in raw.values()):
         raise ValueError(f"{path} must map families to {{questions: [...], answers: [...]}}.")
@@ -229,9 +243,12 @@ def _read_python(path: Path) -> dict[str, dict[str, object]]:
         if kind not in ("QUESTION", "ANSWER") or family not in OFFICIAL_LISTS:
             continue
         try:
-            items = [str(item).replace(OFFICIAL_SLOT, SLOT) for item in ast.literal_eval(node.value)]
+            found = ast.literal_eval(node.value)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {node.targets[0].id} is not a plain list of strings.") from error
+        if not isinstance(found, (list, tuple)) or not all(isinstance(item, str) for item in found):
+            raise ValueError(f"{path}: {node.targets[0].id} is not a plain list of strings.")
+        items = [item.replace(OFFICIAL_SLOT, SLOT) for item in found]
         raw.setdefault(OFFICIAL_LISTS[family], {})["questions" if kind == "QUESTION" else "answers"] = items
     if not raw:
         raise ValueError(f"{path} holds no QUESTION_* / ANSWER_* lists of the published kind.")

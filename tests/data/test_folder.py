@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
@@ -192,7 +193,12 @@ def test_a_split_cannot_leave_the_folder(tree, line):
 
 @pytest.mark.parametrize(
     ("text", "parts"),
-    [("a_1\na_1.jpg\n", ["line 2", "twice"]), ("\n\n", ["is empty"]), ("a_1.png\n", ["line 1", "no image 'a_1.png'"])],
+    [
+        ("a_1\na_1.jpg\n", ["line 2", "twice"]),
+        ("\n\n", ["is empty"]),
+        ("a_1.png\n", ["line 1", "no image 'a_1.png'"]),
+        (".\n", ["line 1", "no image '.'"]),
+    ],
 )
 def test_odd_lists_are_refused(tree, text, parts):
     (tree / "splits" / "train.txt").write_text(text)
@@ -237,6 +243,30 @@ def test_two_images_of_one_name_are_refused(tree):
 def test_the_root_must_exist(root, part):
     with pytest.raises(ValueError, match=part):
         next(examples(FolderSettings(root=root), 0))
+
+
+def test_what_systems_put_beside_photographs_is_passed_over(tree):
+    for name in ("._a_1.jpg", ".thumbnails/a_1.jpg"):
+        path = tree / "images" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\0\5\x16\7")
+    (tree / "images" / "a folder.png").mkdir()
+    assert [e.id for e in read(tree)] == ["a_1", "b.2"]
+
+
+def test_a_mask_is_read_as_what_it_is_not_as_what_it_is_called(tree):
+    Image.fromarray(MASK).save(tree / "masks" / "a_1.png", "JPEG")
+    refuse(tree, "a_1.png", "not a readable image", split="train")
+
+
+def test_a_picture_that_its_camera_turns_goes_with_a_mask_drawn_on_what_it_shows(tree):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.new("RGB", (3, 4)).save(tree / "images" / "a_1.jpg", exif=tags)
+    (example,) = read(tree, split="train")
+    assert example.size == (3, 4)
+    (sample,) = samples([example], "all", TaskSettings(), seed=0)
+    assert Image.open(io.BytesIO(sample.image)).size == (4, 3)
 
 
 def test_folders_below_images_are_part_of_the_name(tree):

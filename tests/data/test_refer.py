@@ -5,6 +5,7 @@ Masks are held against numbers worked out by hand and against `COCO.annToMask` o
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -244,6 +245,7 @@ def test_broken_json_is_named(tree, name, text):
         ({"ann_id": 3}, ["annotation 3 (of ref 10)", "image 7"]),
         ({"ann_id": [1, -1]}, ["annotation -1 (of ref 10)"]),
         ({"ann_id": None}, ["ref 10", "`ann_id`", "int or str or list"]),
+        ({"ann_id": [[1]]}, ["ref 10", "`ann_id`"]),
         ({"image_id": 99}, ["ref 10", "image 99"]),
         ({"sentences": []}, ["ref 10", "no sentences"]),
         ({"sentences": [{"raw": "x"}]}, ["ref 10", "`sent`"]),
@@ -274,6 +276,7 @@ def test_refs_must_be_a_list_of_records(tree, records):
         ({"file_name": "../instances.json"}, ["image 7", "leads out"]),
         ({"file_name": "/etc/passwd"}, ["image 7", "leads out"]),
         ({"file_name": None}, ["image 7", "`file_name`"]),
+        ({"file_name": "x" * 5000}, ["image 7", "no file"]),
         ({"id": 8}, ["image 8", "twice"]),
     ],
     ids=str,
@@ -302,6 +305,28 @@ def test_separators_are_left_to_the_check_that_names_the_record(tree, sentence):
     assert found[0].referents[0].phrases == (sentence,)
     with pytest.raises(ValueError, match="refcoco 7"):
         list(samples(found, "referring", TaskSettings(), seed=0))
+
+
+def test_a_photograph_that_its_camera_turns_is_taken_as_the_annotations_saw_it(tree):
+    tags = Image.Exif()
+    tags[0x0112] = 8
+    Image.new("RGB", (H, W)).save(tree.root / "images" / "0007.jpg", exif=tags)
+    first = tree.read()[0]
+    assert (first.size, Image.open(io.BytesIO(first.image)).size) == ((H, W), (W, H))
+
+
+def test_an_empty_sentence_beside_others_is_left_out(tree):
+    tree.refs[0] = ref(10, 1, "", "the box", " \n ")
+    assert tree.read()[0].referents[0].phrases == ("the box",)
+
+
+def test_a_pickle_that_is_nested_too_deep_to_print_is_refused(tree):
+    tree.read()
+    (tree.root / "refs(unc).json").unlink()
+    for data in (b"\x80\x02)" + b"\x85" * 100_000 + b".", b"\x80\x02](}\x8c\x06ref_id)" + b"\x85" * 100_000 + b"se."):
+        (tree.root / "refs(unc).p").write_bytes(data)
+        with pytest.raises(ValueError, match=r"refs\(unc\)\.p"):
+            list(examples(ReferSettings(root=str(tree.root)), 0))
 
 
 @pytest.mark.parametrize("file", ["refs(template).json", "refs(template).p"])

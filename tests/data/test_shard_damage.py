@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
+import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -148,7 +151,15 @@ UNREADABLE = {
     "a value without label": (change("mask.png", lambda data: png(np.full((96, 48), 9, np.uint8))), "holds 9"),
     "a label with a separator": (change("qa.json", turns(labels=["others", "a|b"])), "separator"),
     "an unknown task": (change("qa.json", turns(task="guess")), "unknown task"),
-}
+    "a label twice": (change("qa.json", turns(labels=["others", "a", "a"])), "asked for twice"),
+    "the background asked for": (change("qa.json", turns(labels=["others", "others"])), "names the background"),
+    "half a letter": (change("qa.json", turns(question="\ud800")), "no Unicode text"),
+    "a source that is no text": (change("qa.json", turns(source={})), "`source` of qa.json must be text"),
+    "a mask of another size": (change("mask.png", lambda data: png(np.zeros((96, 40), np.uint8))), "the mask is 40x48"),
+    "a huge mask": (change("mask.png", lambda data: png(np.zeros((9600, 4800), np.uint8))), "the mask is 4800x4800"),
+    "PostScript": (change("jpg", lambda data: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 48\n%%EndComments\n"),
+                   "not a readable image"),
+}  # fmt: skip
 DISAGREEING = {
     "no descriptor": (change("descriptor.txt", lambda data: None), "descriptor.txt missing"),
     "another descriptor": (change("descriptor.txt", lambda data: data.replace(b"others", b"other")), "not the desc"),
@@ -206,6 +217,10 @@ def test_doubled_keys_wrong_counts_and_stray_files_are_found(folder):
         {"turns": 1},
         {"tasks": {"referring": "many"}},
         {"grid": [8]},
+        {"grid": [0, 8]},
+        {"grid": [10**9, 10**9]},
+        {"codec": "morse"},
+        {"rule": "guess"},
         {"format": 99},
         {"surprise": 1},
     ],
@@ -244,6 +259,51 @@ def test_verify_and_reading_survive_any_bytes(tmp_path_factory, data):
             record.sample()
         except ValueError:
             continue
+
+
+def lying(member: tarfile.TarInfo, claim: int) -> bytes:
+    """A header of one block that claims another size; with the type of a sparse file, that size after its holes."""
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    if member.type == tarfile.GNUTYPE_SPARSE:
+        block[386:410], block[482:483], block[483:495] = b"00000000000\0" * 2, b"\0", b"%011o\0" % claim
+    else:
+        block[124:136] = b"%011o\0" % claim
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE])
+def test_a_member_that_claims_more_than_its_file_holds_costs_no_memory(folder, kind):
+    member = tarfile.TarInfo("zz-000.jpg")
+    member.type = kind
+    shard(folder).write_bytes(lying(member, 2**30) + shard(folder).read_bytes())
+    tracemalloc.start()
+    found = verify(folder)
+    reasons, _ = skips(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert any("zz-000.jpg claims 1073741824 bytes" in line for line in found)
+    assert any("zz-000.jpg claims" in line for line in reasons)
+    assert peak < 2**27
+
+
+def test_a_name_that_claims_to_be_longer_than_memory_is_no_crash(folder, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(tarfile.TarFile, "next", full)
+    assert any("broken off" in line for line in verify(folder))
+
+
+def test_planes_count_one_by_one_against_pillows_limit(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48 * 48)  # Pillow warns beyond it and refuses from twice as many on
+    shapes = {record.sample().masks.shape for record in records(shard(folder))}
+    make(folder, task_options={"turns": 3}, options={**recipe().options, "questions": 3})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {record.sample().masks.shape for record in records(shard(folder))} != shapes
+        assert verify(folder) == []
 
 
 def test_a_label_that_no_descriptor_can_carry_is_refused_on_reading(folder):

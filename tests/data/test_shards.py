@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import webdataset as wds
 from fake_item import jpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from shard_sets import CODEC, GRID, RULE, keys_of, make, recipe, shard
 
+from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.build import build, ensure
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
@@ -87,6 +90,69 @@ def test_a_folder_of_other_things_is_not_overwritten(tmp_path):
     with pytest.raises(ValueError, match="not shards"):
         make(tmp_path / "letters")
     assert (tmp_path / "letters" / "love.txt").read_text() == "dear"
+
+
+def test_a_folder_that_only_has_an_index_is_not_taken_for_shards(tmp_path):
+    """Other programs write an `index.json` beside their data too."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "index.json").write_text('{"version": 2}')
+    with pytest.raises(ValueError, match="not shards"):
+        make(tmp_path / "theirs")
+    (tmp_path / "theirs" / "shard.00000.mds").write_bytes(b"dear")
+    with pytest.raises(ValueError, match=r"shard\.00000\.mds"):
+        make(tmp_path / "theirs")
+    assert len(list((tmp_path / "theirs").iterdir())) == 2
+
+
+def test_a_stranger_among_the_shards_is_not_deleted(folder):
+    (folder / "notes.txt").write_text("dear")
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        ensure(recipe(seed=3), folder, GRID, CODEC, RULE)
+    assert (folder / "notes.txt").read_text() == "dear"
+    assert verify(folder) == ["notes.txt: a file that the index does not list"]
+
+
+def test_a_link_and_the_current_folder_can_be_built_into(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    for seed in (0, 1):
+        make(tmp_path / "link", seed=seed)
+        assert (tmp_path / "link").is_symlink()
+        assert verify(tmp_path / "disk") == []
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    make(Path())
+    assert verify(tmp_path / "here") == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "here", "link"]
+
+
+def test_shards_may_lie_in_the_folder_that_they_are_made_from(tmp_path):
+    root = tmp_path / "cars"
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(root / "images" / "a.png")
+    Image.new("L", (4, 4), 1).save(root / "masks" / "a.png")
+    (root / "classes.txt").write_text("0\tothers\n1\tcar\n")
+    settings = BuildSettings(source="folder", options={"root": str(root)}, shards=1)
+    calls = []
+    for _ in range(2):
+        ensure(settings, root / "shards", GRID, CODEC, RULE, calls.append)
+    assert calls == [1]
+    Image.new("RGB", (4, 4)).save(root / "images" / "b.png")
+    Image.new("L", (4, 4), 1).save(root / "masks" / "b.png")
+    ensure(settings, root / "shards", GRID, CODEC, RULE, calls.append)
+    assert calls == [1, 1, 2]
+
+
+def test_more_shards_than_files_can_be_open_are_refused(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    try:
+        with pytest.raises(ValueError, match="`shards`=100 asks for more open files"):
+            make(tmp_path / "set", shards=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_build_that_fails_leaves_what_was_there(folder):

@@ -169,6 +169,9 @@ def test_phrases_all_asks_every_expression(scenes):
         ("mix", {"weights": {}}, "must name some of"),
         ("semantic", {"weights": {"guess": 1.0}}, "must name some of"),
         ("partial", {"named": ["unicorn"]}, "asks for 'unicorn'"),
+        ("semantic", {"weights": {"all": 0.0}}, "must name some of"),
+        ("conditioned", {"absent": 1.5}, "`task_options.absent`"),
+        ("conditioned", {"others_listed": -1.0}, "`task_options.others_listed`"),
     ],
 )
 def test_mistakes_are_told(scenes, task, changes, message):
@@ -180,3 +183,22 @@ def test_a_label_with_a_separator_names_the_example(scenes):
     example = replace(scenes[0], referents=(Referent(("red|car",), np.ones(scenes[0].size, bool)),))
     with pytest.raises(ValueError, match=f"scenes {example.id}"):
         ask([example], "referring")
+
+
+@pytest.mark.parametrize(("phrase", "message"), [("others", "names the background"), ("a\ud800b", "no Unicode text")])
+def test_a_phrase_that_no_answer_can_carry_names_the_example_and_the_ref(scenes, phrase, message):
+    example = replace(scenes[0], referents=(Referent((phrase,), np.ones(scenes[0].size, bool), "ref-7"),))
+    with pytest.raises(ValueError, match=f"scenes {example.id}, ref-7: .*{message}"):
+        ask([example], "referring")
+
+
+def test_a_class_that_is_named_twice_names_the_example(scenes):
+    named = [scenes[0].labels[1]] * 2
+    with pytest.raises(ValueError, match=f"scenes {scenes[0].id}: .*asked for twice"):
+        ask(scenes[:1], "partial", named=named)
+
+
+@pytest.mark.parametrize("quality", [0, 101, -3])
+def test_the_quality_of_a_jpeg_has_limits(scenes, quality):
+    with pytest.raises(ValueError, match="`quality` must be 1 to 100"):
+        list(samples(scenes, "all", TaskSettings(), 0, quality))

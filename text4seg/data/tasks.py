@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast, get_args
 
@@ -41,6 +42,8 @@ def samples(
     """
     weights = _weights(task, settings)
     _check_settings(settings)
+    if not 1 <= quality <= 100:
+        raise ValueError(f"`quality` must be 1 to 100, got {quality}.")
     templates = Templates.load(settings.templates) if settings.templates else DEFAULT
     for example in examples:
         rng = random.Random(f"{seed} {example.id}")
@@ -50,7 +53,7 @@ def samples(
             image = image or jpeg_bytes(example.image, f"{example.source} {example.id}", quality)
             turns, planes = zip(*group, strict=True)
             for turn in turns:
-                _check(turn, example)
+                check_turn(turn, f"{example.source} {example.id}{turn.id and f', {turn.id}'}")
             yield Sample(_key(example.id, number), image, tuple(turns), np.stack(planes), example.source)
 
 
@@ -62,7 +65,8 @@ def _weights(task: str, settings: TaskSettings) -> dict[Task, float]:
         raise ValueError(f"unknown task {task!r}; expected one of {', '.join((*known, 'semantic', 'mix'))}.")
     weights = settings.weights or (dict(SEMANTIC_MIX) if task == "semantic" else {})
     names = set(weights) | ({settings.first} if settings.first else set())
-    if not weights or not names <= set(known) or any(weight < 0 for weight in weights.values()):
+    usable = names <= set(known) and all(weight >= 0 for weight in weights.values()) and any(weights.values())
+    if not usable:
         raise ValueError(f"`weights` and `first` must name some of {', '.join(known)}, got {sorted(names)}.")
     return {cast(Task, name): weight for name, weight in weights.items()}
 
@@ -72,6 +76,9 @@ def _check_settings(settings: TaskSettings) -> None:
         raise ValueError(f"`task_options.turns` must be 1 or more, got {settings.turns}.")
     if settings.phrases not in ("random", "all"):
         raise ValueError(f"`task_options.phrases` must be random or all, got {settings.phrases!r}.")
+    for name in ("absent", "others_listed"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"`task_options.{name}` is a share from 0 to 1, got {getattr(settings, name)}.")
 
 
 def _turn_groups(
@@ -169,11 +176,23 @@ def _index(name: str, example: Example) -> int:
     return example.labels.index(name)
 
 
-def _check(turn: Turn, example: Example) -> None:
+def check_turn(turn: Turn, where: str) -> None:
+    """Refuse a question whose answer no descriptor could carry.
+
+    Raises:
+        ValueError: naming `where` and the label or the text that is wrong.
+    """
     try:
         check_labels(turn.labels)
     except ValueError as error:
-        raise ValueError(f"{example.source} {example.id}: {error}") from error
+        raise ValueError(f"{where}: {error}") from error
+    twice = [label for label, times in Counter(turn.labels).items() if times > 1]
+    if twice:
+        what = "asked for, yet names the background" if twice[0] == OTHERS else "asked for twice"
+        raise ValueError(f"{where}: the label {twice[0]!r} is {what}: rename or remove it in the data source.")
+    for text in (turn.question, turn.answer_prefix, *turn.labels):
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"{where}: {text!r} is no Unicode text: it holds half a surrogate pair.")
 
 
 def _key(example_id: str, number: int) -> str:

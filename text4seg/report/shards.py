@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageFont
 from rich.table import Table
+from rich.text import Text
 
 from text4seg.data.image import open_image
 from text4seg.data.shards.index import Index
@@ -27,12 +28,17 @@ def damage_text(folder: Path, found: Sequence[str]) -> str:
     """What `text4seg.data.shards.verify.verify` found, for printing."""
     more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     heading = f"{folder}: {f'damaged, {len(found)} findings' if found else 'whole'}"
-    return "\n  ".join([heading, *found[:SHOWN], *more])
+    return "\n  ".join([heading, *map(_printable, found[:SHOWN]), *more])
+
+
+def _printable(text: str) -> str:
+    """What a shard says, with the characters spelled out that would steer a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """What `text4seg.data.shards.verify.summarise` found, one line a fact."""
-    table = Table(title=str(summary["folder"]), title_justify="left", show_header=False)
+    table = Table(title=Text(str(summary["folder"])), title_justify="left", show_header=False)
     table.add_column("fact", style="bold")
     table.add_column("value", overflow="fold")
     rows, cols = summary["grid"]
@@ -49,7 +55,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         "fingerprint": summary["fingerprint"],
     }
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(_printable(value)))  # what a shard says is no markup
     if summary["unreadable"]:
         table.add_row("unreadable", f"{summary['unreadable']} records; `verify` names them", style="red")
     return table
@@ -80,11 +86,10 @@ def _readable(folder: Path, index: Index) -> Iterator[Sample]:
         for record in records(folder / shard.name):
             try:
                 sample = record.sample()
-                image = open_image(sample.image, sample.key)
+                open_image(sample.image, sample.key)
             except ValueError:
                 continue
-            if image.size == sample.masks.shape[:0:-1]:
-                yield sample
+            yield sample
 
 
 def _entries(sample: Sample, index: Index, side: int) -> Iterator[Entry]:

@@ -6,8 +6,10 @@ bytes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import webdataset as wds
 
@@ -23,13 +25,15 @@ from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.index import FORMAT, NAME, Index, ShardEntry
 from text4seg.data.shards.record import to_members
 from text4seg.data.shards.verify import file_damage
-from text4seg.data.sources.registry import VERSIONS, examples, from_options, source_settings
+from text4seg.data.sources.options import from_options
+from text4seg.data.sources.registry import VERSIONS, examples, source_settings
 from text4seg.data.sources.settings import TaskSettings
 from text4seg.data.tasks import samples
 from text4seg.data.types import Sample
 
 LICENCES = {"scenes": "drawn by text4seg; Apache-2.0"}
 UNKNOWN_LICENCE = "annotations and images keep the licence of the folder that they were read from"
+SHARD_NAME = re.compile(r"shard-\d{5,}\.tar")
 Tell = Callable[[int], None]
 
 
@@ -54,7 +58,7 @@ def ensure(
         index = Index.load(out)
     except ValueError:
         return build(settings, out, grid, codec, rule, tell)
-    whole = index.fingerprint == fingerprint(settings)
+    whole = index.fingerprint == fingerprint(settings, out)
     if thorough:
         whole = whole and (index.grid, index.codec, index.rule) == (grid, codec, rule) and not file_damage(out, index)
     else:
@@ -78,15 +82,14 @@ def build(
     Raises:
         ValueError: the recipe is wrong, gives no sample, or `out` holds something else.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / NAME).is_file() and not list(out.glob("shard-*.tar")):
-        raise ValueError(f"{out} holds files that are not shards; give another folder.")
-    partial = out.with_name(out.name + ".partial")
+    out = out.resolve()  # a link stays a link, and `.` has a name
+    _refuse_to_replace(out)
+    digest = fingerprint(settings, out)
+    partial = _partial(out)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        index = _fill(settings, partial, (grid, codec, rule), tell)
+        index = _fill(settings, partial, (grid, codec, rule), digest, tell)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -95,8 +98,22 @@ def build(
     return index
 
 
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
+def _refuse_to_replace(out: Path) -> None:
+    """A build takes the place of a whole folder: let it only where nothing but shards would be lost."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a folder.")
+    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    foreign = [name for name in found if name != NAME and not SHARD_NAME.fullmatch(name)]
+    if foreign or found == [NAME]:
+        raise ValueError(f"{out} holds files that are not shards ({(foreign or found)[0]}); give another folder.")
+
+
 def _fill(
-    settings: BuildSettings, folder: Path, spelling: tuple[tuple[int, int], str, str], tell: Tell | None
+    settings: BuildSettings, folder: Path, spelling: tuple[tuple[int, int], str, str], digest: str, tell: Tell | None
 ) -> Index:
     """Write shards and index into an empty folder."""
     tasks: Counter[str] = Counter()
@@ -118,24 +135,31 @@ def _fill(
         rule=rule,
         licence=LICENCES.get(settings.source, UNKNOWN_LICENCE),
         recipe=asdict(settings),
-        fingerprint=fingerprint(settings),
+        fingerprint=digest,
     )
     index.save(folder)
     return index
 
 
-def fingerprint(settings: BuildSettings) -> str:
-    """Digest of a recipe, of the names and sizes of the files that it reads, and of its question lists."""
+def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
+    """Digest of a recipe, of the names and sizes of the files that it reads, and of its question lists.
+
+    Args:
+        settings: the recipe.
+        out: where its shards lie; they are no part of what it reads, should that folder hold them.
+    """
     source_settings(settings.source, settings.options)
     digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS[settings.source], asdict(settings)], sort_keys=True).encode())
     root = settings.options.get("root")
-    if root and Path(root).is_dir():
-        for path in sorted(Path(root).rglob("*")):
-            if path.is_file():
-                digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+    if root and Path(str(root)).is_dir():
+        top = Path(str(root)).resolve()
+        own = () if out is None else (out.resolve(), _partial(out.resolve()))
+        for path in sorted(top.rglob("*")):
+            if path.is_file() and not any(path.is_relative_to(folder) for folder in own):
+                digest.update(f"{path.relative_to(top)} {path.stat().st_size}\n".encode())
     templates = settings.task_options.get("templates")
-    if templates and Path(templates).is_file():
-        digest.update(Path(templates).read_bytes())
+    if templates and Path(str(templates)).is_file():
+        digest.update(Path(str(templates)).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -145,7 +169,7 @@ def _whole(folder: Path, entry: ShardEntry) -> bool:
 
 
 def _stream(settings: BuildSettings) -> Iterable[Sample]:
-    task_settings = from_options(TaskSettings, settings.task_options, "build.task_options")
+    task_settings = from_options(TaskSettings, settings.task_options, "task_options")
     found = examples(settings.source, settings.options, settings.seed)
     return islice(samples(found, settings.task, task_settings, settings.seed, settings.quality), settings.limit)
 
@@ -172,12 +196,24 @@ def _write(stream: Iterable[Sample], folder: Path, shards: int, spelling: tuple[
     paths = [folder / f"shard-{number:05d}.tar" for number in range(shards)]
     with ExitStack() as stack:
         # Open files, not names: webdataset takes a name with a colon for the address of something to run or fetch.
-        files = [stack.enter_context(path.open("wb")) for path in paths]
+        files = [stack.enter_context(_opened(path, shards)) for path in paths]
         tars = [stack.enter_context(wds.TarWriter(file, mtime=0)) for file in files]
         for number, sample in enumerate(stream):
             counts[number % shards] += 1
             tars[number % shards].write({"__key__": sample.key, **to_members(sample, *spelling)})
     return [_entry(path, count) for path, count in zip(paths, counts, strict=True)]
+
+
+def _opened(path: Path, shards: int) -> BinaryIO:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        raise ValueError(
+            f"`shards`={shards} asks for more open files than this system lets a program have: take fewer, or raise "
+            "`ulimit -n`."
+        ) from error
 
 
 def _entry(path: Path, samples: int) -> ShardEntry:

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from text4seg.descriptors import CODECS, RULES
+
 NAME = "index.json"
 FORMAT = 1
+LARGEST_GRID = 1024
 PLAIN_NAME = re.compile(r"[\w-][\w.-]*")
 """What a shard may be called: a file of the folder itself, never a path, `.` or `..`."""
 
@@ -93,6 +96,10 @@ class Index:
         tasks: dict[str, Any] = self.tasks if isinstance(self.tasks, dict) else {"": None}
         if not _counts(self.samples, self.turns, *self.grid, *tasks.values()) or len(self.grid) != 2:
             raise ValueError("samples, turns, tasks and grid must be whole numbers")
+        if not all(1 <= side <= LARGEST_GRID for side in self.grid):
+            raise ValueError(f"grid must be [rows, columns], each 1 to {LARGEST_GRID}")
+        if self.codec not in CODECS or self.rule not in RULES:
+            raise ValueError(f"it names the codec {self.codec!r} or the rule {self.rule!r}, which do not exist")
         texts = (self.codec, self.rule, self.licence, self.fingerprint)
         if not all(isinstance(text, str) for text in texts) or not isinstance(self.recipe, dict):
             raise ValueError("codec, rule, licence and fingerprint must be text, recipe must hold settings")

@@ -12,8 +12,8 @@ from pathlib import Path
 from text4seg.data.shards.record import from_members
 from text4seg.data.types import Sample
 
-BROKEN = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error, struct.error)
-"""What reading a damaged tar can raise."""
+BROKEN = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error, struct.error)
+"""What reading a damaged tar can raise; out of memory is what the header of a long name asks for that lies."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,11 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     `tarfile` takes a damaged header for the end of the archive; only the zero block that ends one is believed here.
     """
     with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        size = path.stat().st_size
         while member := tar.next():
             if member.isreg():
+                if member.issparse() or member.size > size:  # reading it would ask for memory that no file stands for
+                    raise tarfile.ReadError(f"{member.name} claims {member.size} bytes in a file of {size}")
                 data = tar.extractfile(member).read()  # type: ignore[union-attr]
                 if len(data) < member.size:
                     raise tarfile.ReadError(f"{member.name} has {len(data)} of its {member.size} bytes")

@@ -19,12 +19,16 @@ from typing import Any, get_args
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
+from text4seg.data.image import MAX_PIXELS
+from text4seg.data.tasks import check_turn
 from text4seg.data.types import IGNORE, Sample, Task, Turn
-from text4seg.descriptors import check_labels, encode, rasterize
+from text4seg.descriptors import encode, rasterize
 
 MEMBERS = ("jpg", "qa.json", "descriptor.txt", "mask.png")
-LARGEST_MASK = 2**31
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""What a picture is read as: `build` writes JPEG only, other builders know what decoders read."""
 UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, struct.error, zlib.error)
 """What Pillow raises on damaged bytes, beside its own classes: its readers do not agree on one."""
 
@@ -77,12 +81,14 @@ def from_members(key: str, members: Mapping[str, bytes]) -> Sample:
             f"{key}: {', '.join(missing)} missing; the record has {', '.join(sorted(members)) or 'nothing'}."
         )
     turns = _turns(key, members["qa.json"])
-    masks = _planes(key, members["mask.png"], len(turns))
+    masks = _planes(key, members["mask.png"], len(turns), _size(key, members["jpg"]))
     for turn, plane in zip(turns, masks, strict=True):
         values = plane[plane < IGNORE]
         if values.size and values.max() >= len(turn.labels):
             raise ValueError(f"{key}: the mask holds {values.max()}, the turn has {len(turn.labels)} labels.")
     source = json.loads(members["qa.json"])[0].get("source", "")
+    if not isinstance(source, str):
+        raise ValueError(f"{key}: `source` of qa.json must be text, got {str(source)[:60]}.")
     return Sample(key, members["jpg"], turns, masks, source)
 
 
@@ -107,23 +113,36 @@ def _turn(key: str, item: Any) -> Turn:
         raise ValueError(f"{key}: `labels` of a turn must be a list that starts with others, got {str(labels)[:60]}.")
     if words["task"] not in get_args(Task):
         raise ValueError(f"{key}: unknown task {words['task']!r}; expected one of {', '.join(get_args(Task))}.")
-    try:
-        check_labels(labels)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
-    return Turn(labels=tuple(labels), **words)
+    turn = Turn(labels=tuple(labels), **words)
+    check_turn(turn, key)
+    return turn
 
 
-def _planes(key: str, data: bytes, turns: int) -> np.ndarray:
+def _size(key: str, data: bytes) -> tuple[int, int]:
+    """``(H, W)`` of the picture as its header states it."""
     try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > LARGEST_MASK:
-            raise ValueError(f"it has {image.width}x{image.height} pixels")
-        stacked = np.asarray(image)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            height, width = image.height, image.width
     except (UnidentifiedImageError, Image.DecompressionBombError, *UNDECODABLE) as error:
+        raise ValueError(f"{key} is not a readable image: {error}") from error
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{key}: {width}x{height} pixels; the limit is {MAX_PIXELS}.")
+    return height, width
+
+
+def _planes(key: str, data: bytes, turns: int, size: tuple[int, int]) -> np.ndarray:
+    """The planes ``[T, H, W]``; nothing is decoded whose header does not fit the picture."""
+    try:
+        # Not `Image.open`: its limit of pixels would count all planes together.
+        with PngImageFile(io.BytesIO(data)) as image:
+            (width, height), whole = image.size, image.mode in ("L", "P")
+            if whole and (height, width) == (turns * size[0], size[1]):
+                return np.asarray(image).reshape(turns, *size)
+    except (UnidentifiedImageError, *UNDECODABLE) as error:
         raise ValueError(f"{key}: mask.png is not a readable image: {error}") from error
-    if stacked.ndim != 2 or stacked.dtype != np.uint8 or len(stacked) % turns:
+    if not whole or height % turns:
         raise ValueError(
-            f"{key}: mask.png must be 8-bit grey with {turns} planes one below the other, got shape {stacked.shape}."
+            f"{key}: mask.png must be 8-bit grey with {turns} planes one below the other, got {width}x{height} pixels "
+            f"of mode {image.mode}."
         )
-    return stacked.reshape(turns, -1, stacked.shape[1])
+    raise ValueError(f"{key}: the mask is {width}x{height // turns}, the image {size[1]}x{size[0]}")

@@ -4,7 +4,8 @@
 
 A line of `classes.txt` is ``index<TAB>name``, one for every mask value. The value called `others` becomes 0 wherever it
 stood; values called `ignore`, the setting `ignore` and 65535 become 255. All the other values are classes, in the order
-of their indices. A split is a list of image names without their endings.
+of their indices. A split is a list of image names without their endings. A photograph that its camera's tag turns is
+turned where only then its mask fits.
 
 Axis legend: H, W pixels of the original image.
 """
@@ -20,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from text4seg.data.sources.photograph import UNREADABLE, as_annotated, header_size
 from text4seg.data.sources.settings import FolderSettings
 from text4seg.data.types import IGNORE, Example, Referent
 from text4seg.descriptors import OTHERS
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
+MASK_FORMATS = ("PNG", "TIFF", "BMP")
 """Formats that keep every value; JPEG would invent classes along the edges."""
 MOST_CLASSES = IGNORE - 1
 """A mask plane is 8 bits: 0 is `others`, 255 is ignore."""
@@ -33,7 +36,6 @@ VOID, VOID_16 = "ignore", 65535
 MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 SPREAD = {"L;2": 85, "L;4": 17}
 """Pillow stretches grey PNGs of 2 and 4 bits over 0 to 255; dividing by this gives the stored values back."""
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def examples(settings: FolderSettings, seed: int) -> Iterator[Example]:
@@ -51,12 +53,19 @@ def examples(settings: FolderSettings, seed: int) -> Iterator[Example]:
                 f"image {images[name]} has no mask: expected {root / 'masks' / name}{MASK_ENDINGS[0]}. Add it, or make "
                 "a list in `splits/` that leaves the image out."
             )
-        size = header_size(images[name])
-        mask_HW = _mask(masks[name], images[name], size, lookup)
+        size = header_size(masks[name])
+        picture = as_annotated(images[name], size)
+        if picture is None:
+            (height, width), (H, W) = size, header_size(images[name])
+            raise ValueError(
+                f"mask {masks[name]} is {width}x{height} pixels, but its image {images[name]} is {W}x{H}; they must "
+                "agree."
+            )
+        mask_HW = _mask(masks[name], lookup)
         present = (i for i in np.unique(mask_HW).tolist() if 0 < i < IGNORE)
         yield Example(
             id=name,
-            image=images[name],
+            image=picture,
             size=size,
             source=root.resolve().name,
             labels=labels,
@@ -92,19 +101,6 @@ def leads_out(name: str) -> bool:
     return ".." in re.split(r"[/\\]", name) or Path(name).is_absolute()
 
 
-def header_size(path: Path) -> tuple[int, int]:
-    """``(H, W)`` as the header of an image file states it; the pixels stay unread.
-
-    Raises:
-        ValueError: not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except UNREADABLE as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
-
-
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """(where, text) of every line that is not blank."""
     try:
@@ -118,7 +114,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """Files below a folder by their relative name without ending."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in endings:
+        if path.suffix.lower() in endings and path.is_file() and not _hidden(path.relative_to(folder)):
             name = path.relative_to(folder).as_posix().removesuffix(path.suffix)
             if name in found:
                 raise ValueError(f"{found[name]} and {path} have the same name: keep one of them.")
@@ -126,6 +122,11 @@ def _files(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     if not found:
         raise ValueError(f"{folder} holds no file with one of the endings {', '.join(endings)}.")
     return found
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file or its folder is one that systems put beside others, such as ``._photo.jpg`` on a Mac."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _split(root: Path, split: str, images: dict[str, Path]) -> Iterator[str]:
@@ -139,7 +140,7 @@ def _split(root: Path, split: str, images: dict[str, Path]) -> Iterator[str]:
     for where, line in _lines(lists[split]):
         if leads_out(line):
             raise ValueError(f"{where}: {line!r} leads out of {root / 'images'}; expected an image name such as 'a_1'.")
-        name = line if line in images else str(Path(line).with_suffix(""))  # some lists keep the endings
+        name = line if line in images else line.removesuffix(Path(line).suffix)  # some lists keep the endings
         if name not in images or line not in (name, name + images[name].suffix):
             raise ValueError(f"{where}: no image {line!r} in {root / 'images'}; {nearest(line, images)}")
         if name in seen:
@@ -176,13 +177,10 @@ def _classes(path: Path, ignore: int) -> tuple[tuple[str, ...], NDArray[np.int16
     return labels, lookup
 
 
-def _mask(path: Path, image: Path, size: tuple[int, int], lookup: NDArray[np.int16]) -> NDArray[np.uint8]:
+def _mask(path: Path, lookup: NDArray[np.int16]) -> NDArray[np.uint8]:
     """A mask file as indices ``[H, W]`` into the labels; palettes are colours to look at, never values."""
-    if header_size(path) != size:
-        (height, width), (H, W) = header_size(path), size
-        raise ValueError(f"mask {path} is {width}x{height} pixels, but its image {image} is {W}x{H}; they must agree.")
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=MASK_FORMATS) as opened:
             mode, coding = opened.mode, opened.tile[0][3] if opened.tile else None
             values_HW = np.asarray(opened)
     except UNREADABLE as error:

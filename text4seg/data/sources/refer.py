@@ -3,7 +3,8 @@
     python -m text4seg.shards build --source refer --out DIR root=refcoco split=train images=train2014
 
 `instances.json` holds images and annotations as COCO does; a ref names an image, one annotation (gRefCOCO: a list of
-them, none or ``[-1]`` for no target) and its sentences. All the refs of an image come as one `Example`.
+them, none or ``[-1]`` for no target) and its sentences. All the refs of an image come as one `Example`;
+empty sentences beside others are left out.
 Source: REFER toolbox (github.com/lichengunc/refer), `refer.py`; gRefCOCO (arXiv 2306.00968).
 Axis legend: H, W pixels of the original image.
 """
@@ -11,6 +12,7 @@ Axis legend: H, W pixels of the original image.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from text4seg.data.sources.folder import data_root, header_size, leads_out, nearest
+from text4seg.data.sources.folder import data_root, leads_out, nearest
+from text4seg.data.sources.photograph import as_annotated, header_size
 from text4seg.data.sources.plain_pickle import load
 from text4seg.data.sources.settings import ReferSettings
 from text4seg.data.types import Example, Referent
@@ -67,8 +70,13 @@ def _field(record: Any, key: str, kinds: type | tuple[type, ...], where: str) ->
     value = record.get(key) if isinstance(record, dict) else None
     if not isinstance(value, kinds) or isinstance(value, bool):
         names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
-        raise ValueError(f"{where}: `{key}` must be {names}, got {str(value)[:60]!r}.")
+        raise ValueError(f"{where}: `{key}` must be {names}, got {_short(value)}.")
     return value
+
+
+def _short(value: Any) -> str:
+    """The start of what an annotation holds; a hostile file nests it too deep, or repeats it too often, to print."""
+    return reprlib.repr(value)[:60]
 
 
 def _by_id(records: list[Any], field: str, where: str) -> dict[str, dict[str, Any]]:
@@ -102,7 +110,7 @@ def _refs(path: Path, split: str | None) -> list[_Ref]:
     """The records of a split, or all of them."""
     records = load(path) if path.suffix in PICKLES else _json(path)
     if not isinstance(records, list) or not records:
-        raise ValueError(f"{path} must hold a list of refs, got {type(records).__name__} ({str(records)[:60]}).")
+        raise ValueError(f"{path} must hold a list of refs, got {type(records).__name__} ({_short(records)}).")
     named = _by_id(records, "ref_id", f"{path}, ref")
     refs = [_ref(name, record, f"{path}, ref {name}") for name, record in named.items()]
     chosen = [ref for ref in refs if split is None or _belongs(ref.split, split)]
@@ -119,27 +127,40 @@ def _belongs(own: str, split: str) -> bool:
 
 def _ref(name: str, record: dict[str, Any], where: str) -> _Ref:
     given = _field(record, "ann_id", (int, str, list), where)
-    targets = tuple(str(one) for one in (given if isinstance(given, list) else [given]))
+    listed = given if isinstance(given, list) else [given]
+    if not all(isinstance(one, (int, str)) for one in listed):
+        raise ValueError(f"{where}: `ann_id` must list numbers of annotations, got {_short(given)}.")
+    targets = tuple(map(str, listed))
     sentences = _field(record, "sentences", list, where)
     # Blanks and line breaks only; other separators of the answer text are refused later, with the record's name.
-    phrases = tuple(" ".join(_field(sentence, "sent", str, where).split()) for sentence in sentences)
-    if not phrases:
+    told = tuple(" ".join(_field(sentence, "sent", str, where).split()) for sentence in sentences)
+    if not told:
         raise ValueError(f"{where} has no sentences.")
+    phrases = tuple(filter(None, told)) or told  # an empty sentence beside others says nothing
     image = str(_field(record, "image_id", (int, str), where))
     return _Ref(name, image, () if targets == ("-1",) else targets, phrases, _field(record, "split", str, where))
 
 
-def _photograph(image: dict[str, Any], folder: Path, where: str) -> tuple[Path, tuple[int, int]]:
-    """The file of an image and its size, which must be the one that the annotations were drawn in."""
+def _photograph(image: dict[str, Any], folder: Path, where: str) -> tuple[Path | bytes, tuple[int, int]]:
+    """An image and its size, which must be the one that the annotations were drawn in."""
     name = _field(image, "file_name", str, where)
     size = _field(image, "height", int, where), _field(image, "width", int, where)
     if leads_out(name):
         raise ValueError(f"{where}: `file_name` {name!r} leads out of {folder}.")
-    if not (folder / name).is_file():
+    if not _is_file(folder / name):
         raise ValueError(f"{where}: no file {folder / name}; set `images` to the folder that holds {name!r}.")
-    if (stated := header_size(folder / name)) != size:
-        raise ValueError(f"{where} says (height, width) = {size}, but {folder / name} has {stated}; use the original.")
-    return folder / name, size
+    picture = as_annotated(folder / name, size)
+    if picture is None:
+        found = header_size(folder / name)
+        raise ValueError(f"{where} says (height, width) = {size}, but {folder / name} has {found}; use the original.")
+    return picture, size
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _target(ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, int], path: Path) -> NDArray[np.bool_]:
@@ -147,7 +168,8 @@ def _target(ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, 
     mask_HW = np.zeros(size, bool)
     for name in ref.annotations:
         where = f"{path}, annotation {name} (of ref {ref.id})"
-        if str(annotations.get(name, {}).get("image_id")) != ref.image:
+        owner = annotations.get(name, {}).get("image_id")
+        if not isinstance(owner, (int, str)) or str(owner) != ref.image:
             raise ValueError(f"{where} does not exist in image {ref.image}, which the ref asks about.")
         mask_HW |= _annotation_mask(annotations[name], size, where)
     return mask_HW
@@ -170,7 +192,7 @@ def _polygon(points: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_
     if numbers and len(points) < 6:  # a point or a line; pycocotools takes four numbers for a box
         return np.zeros(size, bool)
     if not numbers or len(points) % 2:
-        raise ValueError(f"{where}: a polygon must be [x, y, x, y, …] in or near the image, got {str(points)[:60]}.")
+        raise ValueError(f"{where}: a polygon must be [x, y, x, y, …] in or near the image, got {_short(points)}.")
     parts: Any = coco.frPyObjects([points], *size)
     return coco.decode(parts)[..., 0].astype(bool)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+from text4seg.data.sources.options import from_options
 from text4seg.data.sources.settings import FolderSettings, ReferSettings, ScenesSettings
 from text4seg.data.types import Example
 
@@ -21,29 +21,11 @@ VERSIONS = {"scenes": 1, "folder": 1, "refer": 1}
 """Raised when a family gives other examples for the same settings: sets built before are then built again."""
 
 
-def from_options(schema: type, options: dict[str, Any], where: str) -> Any:
-    """Make a settings dataclass from plain options.
-
-    Raises:
-        ValueError: an option that `schema` does not know; the nearest one is named.
-    """
-    known = [f.name for f in fields(schema)]
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise ValueError(
-                f"`{where}.{name}` is not known"
-                + (f"; did you mean `{near[0]}`?" if near else ".")
-                + f" Known: {', '.join(known)}."
-            )
-    return schema(**options)
-
-
 def source_settings(name: str, options: dict[str, Any]) -> Any:
     """The settings of the source family `name`, filled from `options`.
 
     Raises:
-        ValueError: unknown family or option.
+        ValueError: unknown family or option, or a value of the wrong type.
     """
     if name not in SOURCES:
         near = get_close_matches(name, SOURCES, n=1)
@@ -52,7 +34,7 @@ def source_settings(name: str, options: dict[str, Any]) -> Any:
             + (f" (did you mean {near[0]!r}?)" if near else "")
             + "."
         )
-    return from_options(SOURCES[name][0], options, "build.options")
+    return from_options(SOURCES[name][0], options, "options")
 
 
 def examples(name: str, options: dict[str, Any], seed: int) -> Iterator[Example]:

@@ -22,6 +22,8 @@ from text4seg.data.types import Example, Referent
 VISIBLE = 0.6
 """A thing may be asked for when this share of it is not hidden."""
 JPEG_QUALITY = 92
+MOST_PIXELS = 64_000_000
+"""What the data room decodes at most (`text4seg.data.image`)."""
 TRIES = 5
 """Draws of an expression before a question is given up."""
 SCHEMES = ("shape", "colour", "both")
@@ -72,12 +74,29 @@ def scene(settings: ScenesSettings, seed: int, index: int) -> Example:
 def _check(settings: ScenesSettings) -> None:
     known = {"attribute", "size", "texture", "relation", "position", "several", "none"}
     unknown = set(settings.kinds) - known
-    if unknown or not any(weight > 0 for weight in settings.kinds.values()):
+    if unknown or min(settings.kinds.values(), default=0) < 0 or not any(settings.kinds.values()):
         raise ValueError(f"`kinds` must weigh some of {sorted(known)}, got {settings.kinds}.")
     if settings.classes not in (*SCHEMES, *DRAWN):
         raise ValueError(f"`classes` must be one of {', '.join((*SCHEMES, *DRAWN))}, got {settings.classes!r}.")
-    if not 1 <= settings.objects[0] <= settings.objects[1]:
+    if len(settings.objects) != 2 or not 1 <= settings.objects[0] <= settings.objects[1]:
         raise ValueError(f"`objects` must be [fewest, most] with 1 <= fewest <= most, got {settings.objects}.")
+    if len(settings.size) != 2 or min(settings.size) < 1 or settings.size[0] * settings.size[1] > MOST_PIXELS:
+        raise ValueError(f"`size` must be [height, width] with at most {MOST_PIXELS} pixels, got {settings.size}.")
+    shares = settings.target_share
+    if len(shares) != 2 or not 0 <= shares[0] <= shares[1] <= 1:
+        raise ValueError(f"`target_share` must be [least, most] with 0 <= least <= most <= 1, got {shares}.")
+    for name in ("distractor_share", "textured"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"`{name}` is a share from 0 to 1, got {getattr(settings, name)}.")
+    known_pairs = {f"{colour} {shape}" for colour in COLOURS for shape in SHAPES}
+    if not set(settings.exclude_pairs) < known_pairs:
+        raise ValueError(
+            f"`exclude_pairs` must name some, not all, of a colour and a shape, e.g. 'red circle', got "
+            f"{settings.exclude_pairs}."
+        )
+    for name in ("count", "questions"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"`{name}` must be 1 or more, got {getattr(settings, name)}.")
 
 
 def _askable(areas: Sequence[int], owners: NDArray[np.uint8], settings: ScenesSettings) -> list[int]:

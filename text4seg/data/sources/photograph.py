@@ -1,0 +1,63 @@
+"""Photographs as their annotations saw them: sizes from headers, and pictures that the camera's tag turns.
+
+Axis legend: H, W pixels of the image.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""What a file is read as, whatever its name says; Pillow would hand an EPS under any name to Ghostscript."""
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag, and its values that exchange height and width."""
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """``(H, W)`` as the header of an image file states it; the pixels stay unread.
+
+    Raises:
+        ValueError: not an image.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.height, image.width
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+
+
+def as_annotated(path: Path, size: tuple[int, int]) -> Path | bytes | None:
+    """A picture in the orientation in which an annotation of this size was drawn.
+
+    Pixels are taken as they are stored, as COCO does. Some tools draw on the picture as the camera's tag turns it; a
+    quarter turn shows in the size of the annotation. Half turns and squares do not show and count as stored.
+
+    Args:
+        path: the photograph.
+        size: ``(H, W)`` of the annotation.
+
+    Returns:
+        the path; the turned picture as PNG; or None where neither has that size.
+
+    Raises:
+        ValueError: not an image.
+    """
+    stored = header_size(path)
+    if stored == size:
+        return path
+    if stored != size[::-1]:
+        return None
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.getexif().get(ORIENTATION) not in QUARTER_TURNS:
+                return None
+            turned = ImageOps.exif_transpose(image)
+        buffer = io.BytesIO()
+        (turned if turned.mode in ("L", "RGB") else turned.convert("RGB")).save(buffer, "PNG")
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+    return buffer.getvalue()
