@@ -107,11 +107,28 @@ def test_the_bound_admits_the_worst_grid(codec):
     assert token_bound(byte_tokenizer(), items(1, size=(64, 64)), limit=100) == 100
 
 
-def test_generation_settings_of_the_checkpoint_are_overruled():
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_sample": True, "temperature": 3.0, "repetition_penalty": 9.0, "top_k": 50, "num_beams": 2},
+        {"no_repeat_ngram_size": 1},
+        {"forced_eos_token_id": 9},
+        {"max_time": 1e-9},
+        {"exponential_decay_length_penalty": (2, 90.0)},
+        {"sequence_bias": [[[5], 90.0]]},
+        {"return_dict_in_generate": True},
+        {"stop_strings": ["a"]},
+        {"num_return_sequences": 2, "do_sample": True},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_generation_settings_of_the_checkpoint_are_overruled(settings):
     model = random_llama().eval()
     plain = generate(backbone_of(model), prompts_of(["abc"]), items(1), DecodingSettings(max_new_tokens=20))
-    model.generation_config.update(do_sample=True, temperature=3.0, repetition_penalty=9.0, top_k=50, num_beams=2)
+    before = model.generation_config
+    model.generation_config.update(**settings)
     assert generate(backbone_of(model), prompts_of(["abc"]), items(1), DecodingSettings(max_new_tokens=20)) == plain
+    assert model.generation_config is before, "what an export writes down stays the checkpoint's own"
 
 
 def test_every_submodule_gets_its_mode_back():

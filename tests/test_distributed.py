@@ -50,6 +50,8 @@ def test_two_ranks_have_the_losses_of_one_process(one, tmp_path, strategy):
     assert done.returncode == 0, done.stderr
     assert len(losses(run)) == STEPS
     assert losses(run) == pytest.approx(losses(single), rel=1e-5)
+    norms = [[float(line["grad_norm"]) for line in steps_of(folder)] for folder in (run, single)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
     assert done.stdout.count("written to") == 1, "one process talks"
     ours, theirs = (load_file(r / "adapter-last" / "adapter_model.safetensors") for r in (run, single))
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)

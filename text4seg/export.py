@@ -9,9 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from text4seg.mistakes import guarded
 from text4seg.report.run import check_run
+
+OWN_CLASSES = {"compose": "text4seg.models.families.compose", "tiny": "text4seg.models.families.conv_tower"}
+"""What has to be imported where transformers alone does not know a family's classes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,17 +39,16 @@ def _export(given: argparse.Namespace) -> int:
     config, backbone = load_run(given.run, given.which)
     export(backbone, given.out, given.dtype)
     kind = type(backbone.model).__name__
+    out, own = str(given.out), OWN_CLASSES.get(config.model.family)
     print(f"{given.out} now holds the merged {kind}. To use it here:\n")
-    print(f"    python -m text4seg.fit --config CONFIG model.family={config.model.family} model.path={given.out}\n")
+    words = f"model.family={config.model.family} {quote(f'model.path={out}')}"
+    print(f"    python -m text4seg.fit --config CONFIG {words}\n")
     print("and anywhere else:\n")
-    if config.model.family == "compose":
-        print("    import text4seg.models.families.compose  # makes the class known to transformers")
-        print("    from transformers import AutoModelForImageTextToText, AutoTokenizer")
-        print(f"    model = AutoModelForImageTextToText.from_pretrained({str(given.out)!r})")
-    else:
-        print(f"    from transformers import AutoTokenizer, {kind}")
-        print(f"    model = {kind}.from_pretrained({str(given.out)!r})")
-    print(f"    tokenizer = AutoTokenizer.from_pretrained({str(given.out)!r})")
+    if own is not None:
+        print(f"    import {own}  # makes its class known to transformers")
+    print("    from transformers import AutoModelForImageTextToText, AutoTokenizer")
+    print(f"    model = AutoModelForImageTextToText.from_pretrained({out!r})")
+    print(f"    tokenizer = AutoTokenizer.from_pretrained({out!r})")
     return 0
 
 

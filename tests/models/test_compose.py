@@ -7,16 +7,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import CHATML, MEAN, SIDE, STD, add_open_clip, byte_tokenizer, language_model, write_language
+from checkpoints import (
+    CHATML,
+    MEAN,
+    SIDE,
+    STD,
+    add_open_clip,
+    byte_tokenizer,
+    language_model,
+    shake,
+    write_language,
+)
 from PIL import Image
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     AutoTokenizer,
     BertConfig,
     BertLMHeadModel,
     ConvNextConfig,
     ConvNextModel,
-    Gemma2Config,
-    Gemma2ForCausalLM,
     ResNetConfig,
     ResNetModel,
     SwinConfig,
@@ -255,11 +265,51 @@ def bert(folder):
     BertLMHeadModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(folder)
 
 
-def gemma2(folder):
+def causal(folder, kind, **changes):
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    Gemma2ForCausalLM(
-        Gemma2Config(**sizes, vocab_size=300, head_dim=8, num_key_value_heads=2, final_logit_softcapping=0.1)
-    ).save_pretrained(folder)
+    sizes |= {"vocab_size": 300, "num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(kind, **{**sizes, "pad_token_id": 0, **changes})
+    shake(AutoModelForCausalLM.from_config(config), 0.2).save_pretrained(folder)
+    byte_tokenizer(CHATML, ("<|image_pad|>",)).save_pretrained(folder)
+
+
+def falcon_h1(folder):
+    mamba = {"mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
+    causal(folder, "falcon_h1", lm_head_multiplier=0.5, **mamba)
+
+
+def gemma3n(folder):
+    layers = {"num_hidden_layers": 5, "num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.0] * 5}
+    inputs = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 300, "laurel_rank": 4}
+    causal(folder, "gemma3n_text", **layers, **inputs)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("gemma", {}),
+        ("gemma2", {"final_logit_softcapping": 0.1}),
+        ("cohere", {"logit_scale": 0.07}),
+        ("granite", {"logits_scaling": 8.0, "embedding_multiplier": 12.0}),
+    ],
+)
+def test_logits_are_the_language_model_s_own(checkpoints, tmp_path, kind, changes) -> None:
+    causal(tmp_path / "lm", kind, **changes)
+    backbone = load_backbone(settings_for(checkpoints, str(tmp_path / "lm")))
+    own = AutoModelForCausalLM.from_pretrained(tmp_path / "lm").eval()
+    ids = torch.arange(10, 20)[None]
+    wanted = own(input_ids=ids).logits
+    assert kind != "gemma2" or wanted.abs().max() <= 0.1
+    backbone.save(tmp_path / "saved")
+    again = load_backbone(ModelSettings("compose", path=str(tmp_path / "saved")))
+    for found in (backbone, again):
+        assert torch.equal(found.model.eval()(input_ids=ids).logits, wanted)
+        assert torch.equal(found.logits(found.model.model(input_ids=ids).last_hidden_state), wanted)
+
+
+def mamba(folder):
+    causal(folder, "mamba", state_size=8)
 
 
 def headless(folder):
@@ -271,7 +321,9 @@ def headless(folder):
     [
         (t5, "encoder-decoder"),
         (bert, "looks ahead"),
-        (gemma2, "scales or caps its logits"),
+        (mamba, "no key-value cache"),
+        (falcon_h1, "makes its logits in a way that is not known"),
+        (gemma3n, "looks token ids up inside its layers"),
         (headless, "lacks 1 weights, e.g. lm_head.weight"),
     ],
 )

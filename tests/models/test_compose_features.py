@@ -5,8 +5,17 @@ from __future__ import annotations
 import open_clip
 import pytest
 import torch
-from checkpoints import PATCH, SIDE, add_open_clip, vision_model
-from transformers import AutoModel, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from checkpoints import PATCH, PICTURE, SIDE, SIZES, add_open_clip, shake, vision_model, write_statistics
+from transformers import (
+    Aimv2VisionConfig,
+    Aimv2VisionModel,
+    AutoModel,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    SiglipConfig,
+    SiglipModel,
+)
 
 from text4seg.models.registry import load_backbone
 from text4seg.models.settings import ModelSettings
@@ -81,6 +90,27 @@ def test_a_whole_clip_gives_its_vision_tower(checkpoints, pixels, tmp_path) -> N
     tower = whole.vision_model
     wanted = tower.post_layernorm(tower(pixels).last_hidden_state[:, 1:])
     assert torch.equal(load_backbone(settings).model.eval().model.patch_features(pixels), wanted)
+
+
+@torch.inference_mode()
+def test_a_whole_siglip_gives_its_vision_tower(checkpoints, pixels, tmp_path) -> None:
+    whole = shake(SiglipModel(SiglipConfig(vision_config={**SIZES, **PICTURE}, text_config={**SIZES}))).eval()
+    torch.save(whole.state_dict(), tmp_path / "pytorch_model.bin")  # as older checkpoints are stored
+    whole.config.save_pretrained(tmp_path)
+    write_statistics(tmp_path)
+    settings = ModelSettings("compose", vision=str(tmp_path), language=checkpoints.language("llama"))
+    found = load_backbone(settings).model.eval().model.patch_features(pixels)
+    assert torch.equal(found, whole.vision_model(pixels).last_hidden_state)
+
+
+@torch.inference_mode()
+def test_a_pooling_head_s_class_token_is_no_prefix(checkpoints, pixels, tmp_path) -> None:
+    tower = shake(Aimv2VisionModel(Aimv2VisionConfig(**SIZES, **PICTURE))).eval()
+    tower.save_pretrained(tmp_path)
+    write_statistics(tmp_path)
+    settings = ModelSettings("compose", vision=str(tmp_path), language=checkpoints.language("llama"))
+    model = load_backbone(settings).model.eval()
+    assert torch.equal(model.model.patch_features(pixels), tower(pixels).last_hidden_state)
 
 
 @torch.inference_mode()

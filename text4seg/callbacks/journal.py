@@ -50,6 +50,12 @@ class Journal(Callback):
         self._step = trainer.global_step
         self._time = time.perf_counter()
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        """Note the rate that this step uses; at its end the schedule stands at the next one's."""
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int
     ) -> None:
@@ -72,21 +78,24 @@ class Journal(Callback):
         loss = sum(self._losses) * scale
         if trainer.world_size > 1:
             loss = float(trainer.strategy.reduce(torch.tensor(loss, device=pl_module.device), reduce_op="mean"))
+        ask = getattr(trainer.model, "get_global_grad_norm", None)  # DeepSpeed keeps the gradients to itself
+        if ask is not None and (norm := ask()) is not None:
+            self._norm = float(norm)
         if trainer.is_global_zero:
-            self._write(loss, trainer.optimizers[0].param_groups[0]["lr"])
+            self._write(loss)
         self._refuse_nan(loss, trainer.precision)
         if self._step % self.log_every == 0:
             for logger in trainer.loggers:
-                logger.log_metrics({"train/loss": loss}, step=self._step)
+                logger.log_metrics({"train/loss": loss, "train/lr": self._rate}, step=self._step)
         self._clear()
 
-    def _write(self, loss: float, rate: float) -> None:
+    def _write(self, loss: float) -> None:
         now = time.perf_counter()
         order = hashlib.sha256(" ".join(self._keys).encode()).hexdigest()[:12]
         values = (
             self._step,
             f"{loss:.9g}",
-            f"{rate:.6g}",
+            f"{self._rate:.6g}",
             f"{math.nan if self._norm is None else self._norm:.6g}",
             len(self._keys),
             self._skipped,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from text4seg.callbacks.score import Score
+from text4seg.metrics.board import SEMANTIC
 from text4seg.models.backbone import Backbone
 
 
@@ -31,14 +34,27 @@ class Keeper(Callback):
         self.best: dict[str, float] = {}
         self._kept = -1
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to watch a score that these data cannot have, before anything is trained.
+
+        Raises:
+            ValueError: mIoU is watched, and no question is about classes.
+        """
+        index = trainer.datamodule.indices.get("val")  # type: ignore[attr-defined]
+        if self.monitor.endswith("mIoU") and index is not None and not set(index.tasks) & set(SEMANTIC):
+            raise ValueError(
+                f"`trainer.monitor` is {self.monitor}, but the validation set asks about no classes (its tasks: "
+                f"{', '.join(index.tasks)}); take val/cIoU or val/gIoU."
+            )
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep weights and scores."""
         values = self.score.values
         if trainer.sanity_checking or not values or trainer.global_step == 0:
             return
-        if self.monitor not in values:
-            raise ValueError(f"`trainer.monitor` names {self.monitor!r}; the scores are {', '.join(values)}.")
-        rose = not self.best or values[self.monitor] > self.best[self.monitor]
+        # The first items of a mixed set may hold no class question: a score that is missing is the lowest.
+        watched, best = (scores.get(self.monitor, -math.inf) for scores in (values, self.best))
+        rose = not self.best or watched > best
         if rose:
             self.best = {**values, "step": float(trainer.global_step)}
         self._keep(trainer, pl_module, rose)
@@ -70,7 +86,18 @@ class Keeper(Callback):
 
 
 def save_trained(backbone: Backbone, run: Path, suffix: str) -> None:
-    """Write what trains: `adapter{suffix}/` in PEFT's format, or `weights{suffix}.safetensors` without LoRA."""
+    """Write what trains: `adapter{suffix}/` in PEFT's format, or `weights{suffix}.safetensors` without LoRA.
+
+    Raises:
+        OSError: it cannot be written, e.g. because the disk is full; what was there before stays.
+    """
+    try:
+        _save_trained(backbone, run, suffix)
+    except SafetensorError as error:
+        raise OSError(f"the trained weights cannot be written to {run}: {error}") from error
+
+
+def _save_trained(backbone: Backbone, run: Path, suffix: str) -> None:
     if isinstance(backbone.model, PeftModel):
         folder = run / f"adapter{suffix}"
         partial = folder.with_name(folder.name + ".partial")

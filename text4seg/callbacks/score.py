@@ -105,6 +105,8 @@ class Score(Callback):
         scores = self.board.compute()
         self.values = {f"{self.prefix}{name}": value for name, value in scores.items()}
         pl_module.log_dict(self.values)
+        if trainer.is_global_zero and not scores and sum(trainer.num_val_batches):
+            warnings.warn("not one validation item could be scored: this run gets no scores.", stacklevel=2)
         if trainer.is_global_zero and collapsed(scores):
             warnings.warn(
                 f"{scores['all_others']:.0%} of the validation answers say 'others' everywhere, where "

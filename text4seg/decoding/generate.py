@@ -1,8 +1,8 @@
 """Greedy generation of answers for a batch of prompts.
 
 Plain Hugging Face ``generate`` with a key-value cache, whatever the backbone and whether or not PEFT wraps it.
-Settings that a checkpoint's own generation config may bring along (sampling, a repetition penalty, which would
-forbid exactly the repetitions that descriptors consist of) are overruled: decoding is greedy.
+Of a checkpoint's own generation config only the end tokens count: sampling, penalties on repetition (which would
+forbid exactly what descriptors consist of), time limits and the like are set aside, decoding is greedy.
 Axis legend: B prompts, L tokens.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteriaList
 
 from .bound import LONGEST, token_bound
 from .settings import DecodingSettings
@@ -50,10 +50,9 @@ def generate(
     bound = settings.max_new_tokens or token_bound(tokenizer, items, LONGEST)
     ends = AnswerEnds(tokenizer, [None if item.codec == "irle" else item.size[0] for item in items])
     model: Any = backbone.model
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model), _greedy(model, tokenizer), torch.inference_mode():
         out = model.generate(
             **prompts,
-            **_greedy(tokenizer),
             max_new_tokens=min(bound, _room(model, ids.shape[1])),
             stopping_criteria=StoppingCriteriaList([ends]),
         )
@@ -73,18 +72,21 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _greedy(tokenizer: Any) -> dict[str, Any]:
-    pad = tokenizer.pad_token_id
-    return {
-        "do_sample": False,
-        "num_beams": 1,
-        "temperature": None,
-        "top_p": None,
-        "top_k": None,
-        "repetition_penalty": 1.0,
-        "use_cache": True,
-        "pad_token_id": tokenizer.eos_token_id if pad is None else pad,
-    }
+@contextmanager
+def _greedy(model: Any, tokenizer: Any) -> Iterator[None]:
+    """Exchange the checkpoint's generation config for a greedy one.
+
+    Passing settings to ``generate`` would not do: whatever they leave open is taken from the checkpoint's.
+    """
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own = core.generation_config
+    end = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    core.generation_config = GenerationConfig(do_sample=False, use_cache=True, eos_token_id=end, pad_token_id=pad)
+    try:
+        yield
+    finally:
+        core.generation_config = own
 
 
 def _room(model: Any, length: int) -> int:

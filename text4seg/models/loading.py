@@ -18,9 +18,11 @@ def local_or_hub(kind: Any, path: str, **options: Any) -> Any:
     """
     try:
         return kind.from_pretrained(path, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # the readers of JSON, safetensors, pickles and tokenizers have no common class
         what = "is a folder, but" if Path(path).is_dir() else "is no folder here, and as a hub name"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "ignore_mismatched_sizes" in reason:  # transformers' own words speak of an option that nobody gave
+            reason = "weights have other shapes than config.json says"
         raise ValueError(
             f"{path!r} {what} {kind.__name__} cannot load it: {reason}. Give the folder of a checkpoint in Hugging "
             "Face's layout, or a hub name that this machine can reach."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     from text4seg.models.backbone import Backbone
@@ -25,6 +27,7 @@ def export(backbone: Backbone, folder: Path, dtype: str = "float32") -> None:
 
     Raises:
         ValueError: the folder is there and not empty, or an unknown dtype.
+        OSError: it cannot be written, e.g. because the disk is full; then there is no half of it.
     """
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
@@ -33,5 +36,13 @@ def export(backbone: Backbone, folder: Path, dtype: str = "float32") -> None:
     merge = getattr(backbone.model, "merge_and_unload", None)
     if merge is not None:
         backbone.model = merge()
-    folder.mkdir(parents=True, exist_ok=True)
-    backbone.save(folder, getattr(torch, dtype))
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        backbone.save(partial, getattr(torch, dtype))
+        partial.replace(folder)
+    except SafetensorError as error:
+        raise OSError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text4seg.config import Config, load
+from text4seg.models.settings import ModelSettings
 
 if TYPE_CHECKING:
     from text4seg.models.backbone import Backbone
 
 WHICH = ("best", "last", "base")
+OTHER_BASE = "was trained on another model than config.yaml names now"
 
 
 def check_run(run: str | Path, which: str = "best") -> Path:
@@ -64,7 +68,7 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[Config, Backbone
         the run's settings and its backbone in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: when the folder is no run, or has no such weights.
+        ValueError: when the folder is no run, has no such weights, or they are damaged or fit another model.
         OSError: from transformers, when the base checkpoint cannot be found.
     """
     folder = check_run(run_dir, which)
@@ -73,22 +77,54 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[Config, Backbone
 
     backbone = load_backbone(config.model)
     if which != "base":
-        _put_on(backbone, weights_of(folder, which))
+        _put_on(backbone, weights_of(folder, which), config.model)
     backbone.model.eval()
     return config, backbone
 
 
-def _put_on(backbone: Backbone, weights: Path) -> None:
-    if weights.is_dir():
-        from peft import PeftModel
+def _put_on(backbone: Backbone, weights: Path, settings: ModelSettings) -> None:
+    """Load trained weights, all of them and no others: what is missing would quietly be what it was before tuning."""
+    from safetensors import SafetensorError
 
+    from text4seg.models.lora import choose_trained
+
+    try:
+        if weights.is_dir():
+            expected, held = _put_on_adapter(backbone, weights)
+        else:
+            choose_trained(backbone, replace(settings, gradient_checkpointing=False))
+            expected, held = _put_on_parts(backbone, weights)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{weights} cannot be read ({reason}); put a whole copy in its place.") from error
+    except RuntimeError as error:  # of other shapes
+        raise ValueError(f"{weights} {OTHER_BASE}: {' '.join(str(error).split())[:300]}") from error
+    missing, strange = sorted(expected - held), sorted(held - expected)
+    if missing or strange:
+        what = f"lacks {missing[0]}" if missing else f"holds {strange[0]}, which the model does not have"
+        raise ValueError(f"{weights} {what}, so it {OTHER_BASE}.")
+
+
+def _put_on_adapter(backbone: Backbone, weights: Path) -> tuple[set[str], set[str]]:
+    """Wrap the model in a stored adapter; gives the names that it must have and those that it has."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    path = weights / "adapter_model.safetensors"
+    for file in (path, weights / "adapter_config.json"):
+        if not file.is_file():
+            raise OSError(f"there is no {file.name}")  # PEFT would look for the folder on the hub
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
         backbone.model = PeftModel.from_pretrained(backbone.model, str(weights))
-        return
+    with safe_open(path, "pt") as stored:
+        return set(get_peft_model_state_dict(backbone.model, save_embedding_layers=False)), set(stored.keys())
+
+
+def _put_on_parts(backbone: Backbone, weights: Path) -> tuple[set[str], set[str]]:
+    """Load the parts that trained as a whole; gives the names that the file must have and those that it has."""
     from safetensors.torch import load_file
 
-    loaded = backbone.model.load_state_dict(load_file(weights), strict=False)
-    if loaded.unexpected_keys:
-        raise ValueError(
-            f"{weights} holds weights that the model does not have, e.g. {loaded.unexpected_keys[0]!r}: the base "
-            "checkpoint named in config.yaml is another one than the run was trained on."
-        )
+    state = load_file(weights)
+    backbone.model.load_state_dict(state, strict=False)
+    return {name for name, p in backbone.model.named_parameters() if p.requires_grad}, set(state)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from text4seg import __version__
+from text4seg.callbacks.keeper import write_whole
 
 if TYPE_CHECKING:
     from text4seg.config import Config
@@ -28,7 +29,7 @@ def write_stamp(run: Path, config: Config, backbone: Backbone, report: LoraRepor
     path = run / "stamp.json"
     try:
         starts = json.loads(path.read_text())["starts"] if path.is_file() else []
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):  # damaged
         starts = []
     stamp: dict[str, Any] = {
         "text4seg": __version__,
@@ -45,7 +46,7 @@ def write_stamp(run: Path, config: Config, backbone: Backbone, report: LoraRepor
         },
         "starts": [*starts, {"at": datetime.now(UTC).isoformat(timespec="seconds"), "argv": sys.argv[1:]}],
     }
-    path.write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(stamp, indent=2) + "\n")
 
 
 def _version(name: str) -> str | None:

@@ -49,7 +49,7 @@ def checkpoint_of(run: Path) -> Path | None:
     if not found:
         return None
     newest = max(found, key=step_of)
-    if newest.is_file() and (damage := _damage(newest)):
+    if damage := _damage(newest):
         others = "the checkpoint before it" if len(found) > 1 else "step 0"
         raise ValueError(
             f"{newest} is damaged ({damage}). Put a whole copy in its place; or delete it, then --resume goes on from "
@@ -64,7 +64,32 @@ def step_of(checkpoint: Path | None) -> int:
     return int(match[1]) if match else 0
 
 
+def ranks_of(checkpoint: Path | None) -> int | None:
+    """The number of processes that saved a checkpoint of DeepSpeed's; None where it does not matter here."""
+    return len(_shares(checkpoint)) if checkpoint and checkpoint.is_dir() else None
+
+
+def _shares(checkpoint: Path) -> list[str]:
+    """DeepSpeed's files of the optimizer, one a rank; `bf16_` may stand before their names."""
+    found = checkpoint.glob("checkpoint/*zero_pp_rank_*_optim_states.pt")
+    return sorted(path.name.partition("zero_pp_rank_")[2].partition("_")[0] for path in found)
+
+
 def _damage(path: Path) -> str:
+    if path.is_file():
+        return _zip_damage(path)
+    shares = _shares(path)
+    missing = [str(rank) for rank in range(len(shares)) if str(rank) not in shares]
+    if missing or not shares:
+        return f"the optimizer's states of rank {(missing or ['0'])[0]} are missing"
+    for name in ("latest", "checkpoint/mp_rank_00_model_states.pt"):
+        if not (path / name).is_file():
+            return f"{name} is missing"
+    damages = ((file, _zip_damage(file)) for file in sorted((path / "checkpoint").glob("*.pt")))
+    return next((f"{file.name}: {damage}" for file, damage in damages if damage), "")
+
+
+def _zip_damage(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:  # what torch.save writes
             broken = archive.testzip()

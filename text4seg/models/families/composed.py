@@ -7,6 +7,7 @@ Axis legend: B batch, T tokens, S side in pixels, P patches, C width of the towe
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from text4seg.models.families.composed_config import ComposeConfig
+from text4seg.models.families.languages import finish_logits
 from text4seg.models.families.towers import run_tower
 
 
@@ -135,7 +137,7 @@ class ComposeForConditionalGeneration(ComposePreTrainedModel, GenerationMixin):
         causal = AutoModelForCausalLM.from_config(config.text_config)
         table = causal.get_input_embeddings().weight
         self.model = ComposeModel(config, causal.base_model)
-        self.lm_head = causal.get_output_embeddings()
+        self.lm_head = _finished(causal.get_output_embeddings(), config)
         names = [n for n, p in self.model.language_model.named_parameters() if p is table]
         self._tied_weights_keys = {"lm_head.weight": f"model.language_model.{names[0]}"}
         self.post_init()
@@ -150,7 +152,7 @@ class ComposeForConditionalGeneration(ComposePreTrainedModel, GenerationMixin):
         model.model.vision_tower = tower
         model.model.language_model = causal.base_model
         model.model.multi_modal_projector = Projector(config.vision_width, _width(causal)).to(dtype)
-        model.lm_head = causal.get_output_embeddings()
+        model.lm_head = _finished(causal.get_output_embeddings(), config)
         model.tie_weights()
         model.generation_config = causal.generation_config
         config.dtype = dtype
@@ -186,6 +188,16 @@ class ComposeForConditionalGeneration(ComposePreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             logits=self.lm_head(out.last_hidden_state[:, -logits_to_keep:]), past_key_values=out.past_key_values
         )
+
+
+def _finished(head: Any, config: ComposeConfig) -> Any:
+    """A head whose logits are the language model's own; by a hook, so that its weights keep their names."""
+    head.register_forward_hook(partial(_finish, config.text_config))
+    return head
+
+
+def _finish(config: Any, head: nn.Module, given: Any, logits: Tensor) -> Tensor:
+    return finish_logits(config, logits)
 
 
 AutoModelForImageTextToText.register(ComposeConfig, ComposeForConditionalGeneration)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import torch
+from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AddedToken,
@@ -62,12 +64,28 @@ def _first_layers(config: PreTrainedConfig, count: int) -> PreTrainedConfig:
     return config
 
 
+def finish_logits(config: PreTrainedConfig, logits: Tensor) -> Tensor:
+    """What a language model's own class does behind its head: Cohere and Granite scale logits, Gemma 2 caps them.
+
+    Args:
+        config: the language model's.
+        logits: ``[..., V]`` from the head.
+    """
+    scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
+    cap = getattr(config, "final_logit_softcapping", None)
+    if isinstance(scale, (int, float)):
+        logits = logits * scale
+    if divisor:
+        logits = logits / divisor
+    return torch.tanh(logits / cap) * cap if cap else logits
+
+
 @torch.no_grad()
 def load_language(name: str, config: PreTrainedConfig, image_token_id: int, dtype: torch.dtype) -> PreTrainedModel:
     """A causal language model whose tables hold the image token.
 
     Raises:
-        ValueError: weights are missing, positions see the ones behind them, or the logits are not a plain head's.
+        ValueError: weights are missing, positions see the ones behind them, or the logits are made in an unknown way.
     """
     with quiet():  # layers that were left out would be listed one by one
         causal, info = local_or_hub(AutoModelForCausalLM, name, config=config, output_loading_info=True, dtype=dtype)
@@ -85,11 +103,16 @@ def load_language(name: str, config: PreTrainedConfig, image_token_id: int, dtyp
 
 
 def _check_head(causal: PreTrainedModel, name: str) -> None:
-    """The logits are the head's of the last hidden state, and no position sees the ones behind it."""
+    """Token embeddings are all that goes in, no position sees the ones behind it, logits are made as known here."""
+    if "past_key_values" not in inspect.signature(causal.base_model.forward).parameters:
+        raise ValueError(f"`model.language` {name!r} keeps no key-value cache (a recurrent model); take a transformer.")
     ids = torch.tensor([[1, 2, 3], [1, 2, 4]])
     hidden = causal.base_model(input_ids=ids).last_hidden_state
     if not torch.allclose(hidden[0, :2], hidden[1, :2], atol=1e-3):
         raise ValueError(f"`model.language` {name!r} looks ahead; take a causal language model.")
+    embeds = causal.get_input_embeddings()(ids)
+    if not torch.equal(causal.base_model(inputs_embeds=embeds).last_hidden_state, hidden):
+        raise ValueError(f"`model.language` {name!r} looks token ids up inside its layers; patches have none.")
     head = causal.get_output_embeddings()
-    if head is None or not torch.equal(head(hidden), causal(input_ids=ids).logits):
-        raise ValueError(f"`model.language` {name!r} scales or caps its logits; such a model cannot be composed yet.")
+    if head is None or not torch.equal(finish_logits(causal.config, head(hidden)), causal(input_ids=ids).logits):
+        raise ValueError(f"`model.language` {name!r} makes its logits in a way that is not known here; take another.")

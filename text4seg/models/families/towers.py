@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 PREFIX_TOKENS = ("class_embedding", "cls_token", "distillation_token", "dist_token", "register_tokens")
-INNER = ("head", "pooler", "embeddings")
+POOLING = ("head", "pooler")
+INNER = (*POOLING, "embeddings")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,9 @@ def _final_norm(tower: nn.Module) -> str:
 
 def _prefix(tower: nn.Module) -> int:
     """Tokens that the tower puts before its patches, counted from its parameters ``[1, n, C]`` or ``[C]``."""
-    found = [p for name, p in tower.named_parameters() if name.split(".")[-1] in PREFIX_TOKENS]
+    named = ((name.split("."), p) for name, p in tower.named_parameters())
+    # A head that pools by attention has a class token of its own, which never stands before the patches.
+    found = [p for parts, p in named if parts[-1] in PREFIX_TOKENS and not set(parts) & set(POOLING)]
     if type(tower).__name__ == "OpenClipTower":
         return 0  # dropped inside
     return sum(1 if p.ndim == 1 else int(p.shape[-2]) for p in found)
