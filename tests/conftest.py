@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Models in tests are so small that a second thread only waits for the first; processes that tests start inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A deadline would time the machine, where other work may run beside the tests.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -240,7 +240,7 @@ def test_an_index_that_is_no_index_is_refused(folder, text):
     assert "cannot be read" in verify(folder)[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_verify_and_reading_survive_any_bytes(tmp_path_factory, data):
     source = tmp_path_factory.getbasetemp() / "fuzzed"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import webdataset as wds
 from fake_item import jpeg
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from shard_sets import CODEC, GRID, RULE, keys_of, make, recipe, shard
@@ -188,7 +188,6 @@ def planes():
     return st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
 
 
-@settings(deadline=None)
 @given(
     planes(), st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.sampled_from(["rrle", "irle", "full"])
 )

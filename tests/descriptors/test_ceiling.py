@@ -7,7 +7,7 @@ from text4seg.descriptors import RULES, ceiling, overlap, paint, rasterize
 
 
 @pytest.mark.parametrize("method", ["nearest", "smooth"])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(RULES), st.tuples(*[st.integers(1, 40)] * 2))
 def test_counts_are_those_of_a_comparison_pixel_by_pixel(method, seed, rule, shape):
     labels = ("others", "a", "b", "absent")

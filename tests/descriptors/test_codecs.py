@@ -39,7 +39,7 @@ def test_the_other_codecs_on_an_example():
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(label_grids())
 def test_round_trip(codec, grid):
     text = encode(grid, codec)
@@ -67,7 +67,7 @@ def test_more_labels_than_a_byte_can_count():
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(label_grids(longest=9), max_size=6))
 def test_many_grids_at_once_are_the_same_texts(codec, grids):
     grids = grids + grids[::-1]
@@ -98,7 +98,7 @@ def test_an_unknown_codec_is_refused(call):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(label_grids(longest=12))
 def test_no_text_is_longer_than_max_text(codec, grid):
     longest = max_text(grid.size, grid.labels, codec)

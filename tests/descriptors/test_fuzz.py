@@ -82,7 +82,7 @@ def test_a_million_broken_texts():
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     text=st.text(st.one_of(st.sampled_from("|* \n12<>/seg,;-a"), st.characters()), max_size=80),
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),

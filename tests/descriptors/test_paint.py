@@ -10,7 +10,7 @@ from text4seg.descriptors import LabelGrid, paint, rasterize
 shapes = st.tuples(st.integers(1, 150), st.integers(1, 150))
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(label_grids(longest=40), shapes)
 def test_nearest_is_pillows_nearest_stretch(grid, shape):
     painted = paint(grid, shape)
@@ -18,7 +18,7 @@ def test_nearest_is_pillows_nearest_stretch(grid, shape):
     assert np.array_equal(painted, np.asarray(Image.fromarray(grid.ids).resize(shape[::-1], Image.Resampling.NEAREST)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(label_grids(longest=12), st.integers(1, 9), st.integers(1, 9))
 def test_what_was_painted_is_read_back(grid, down, across):
     shape = (grid.size[0] * down, grid.size[1] * across)
@@ -26,7 +26,7 @@ def test_what_was_painted_is_read_back(grid, down, across):
         assert rasterize(paint(grid, shape), grid.labels, grid.size, rule) == grid
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(label_grids(longest=12), st.integers(1, 9), st.integers(1, 9))
 def test_smooth_is_the_strongest_bilinear_plane(grid, down, across):
     height, width = grid.size[0] * down, grid.size[1] * across

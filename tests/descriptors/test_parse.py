@@ -227,7 +227,7 @@ def test_repairs_say_what_was_done_in_which_row(text, repairs):
     assert parse(text, (2, 4)).repairs == tuple(repairs)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(label_grids(longest=16), st.data())
 def test_one_wrong_count_costs_one_row(grid, data):
     rows = encode(grid)[:-1].split("\n ")

@@ -21,7 +21,7 @@ def test_the_sampled_pixel_is_pillows_on_every_pair_of_small_sizes():
             assert np.array_equal(nearest_index(source, target), stretch(line, 1, target)[0]), (source, target)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(1, 3000), st.integers(1, 700))
 def test_the_sampled_pixel_is_pillows_on_large_sizes(source, target):
     line = np.arange(source, dtype=np.int32)[None]
@@ -37,7 +37,7 @@ def test_multiplying_instead_of_adding_up_would_not_be_pillows():
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.tuples(*[st.integers(1, 90)] * 2), st.tuples(*[st.integers(1, 70)] * 2), st.integers(0, 2**32 - 1))
 def test_center_is_pillows_nearest_stretch(shape, size, seed):
     mask = np.random.default_rng(seed).integers(0, 5, shape).astype(np.uint8)
@@ -75,7 +75,7 @@ def by_hand(mask, size, rule, share):
 
 
 @pytest.mark.parametrize("rule", ["majority", "coverage"])
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.tuples(*[st.integers(1, 24)] * 2),
     st.tuples(*[st.integers(1, 7)] * 2),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ class ShardDataModule(LightningDataModule):
         seed: of the run; decides every order and draw.
         progress: batch number of a rank -> share of training done, for the curriculum.
         tell: called with (split, samples written) while shards are built.
+        cells: image tokens name their cells while training (`loss.cells`).
 
     Raises:
         ValueError: from `setup`: a split is missing, damaged, or too small for the number of processes.
@@ -44,8 +47,10 @@ class ShardDataModule(LightningDataModule):
         seed: int = 0,
         progress: Callable[[int], float] = lambda batch: 0.0,
         tell: Callable[[str, int], None] | None = None,
+        cells: bool = False,
     ) -> None:
         super().__init__()
+        self.cells = cells
         self.data, self.processor, self.seed, self.progress, self.tell = settings, processor, seed, progress, tell
         self.position = Position.start(max(1, settings.workers))
         self.indices: dict[str, Index] = {}
@@ -82,6 +87,7 @@ class ShardDataModule(LightningDataModule):
             seat(),
             self.position,
             self.progress,
+            self.cells,
         )
         return loader(stream, self.data.workers)
 
@@ -160,19 +166,50 @@ def seat() -> Seat:
     return Seat()
 
 
+class Loader(DataLoader[dict[str, Any]]):
+    """A loader whose processes start with SIGTERM blocked; `_leave_stops` says why.
+
+    The mask is inherited by every thread of such a process. Blocked only once it runs, its OpenMP threads, which are
+    there before any code of ours, would still be killed.
+    """
+
+    def __iter__(self) -> Any:
+        """The batches of one pass."""
+        if not self.num_workers or not hasattr(signal, "sigwaitinfo"):  # not on macOS
+            return super().__iter__()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def loader(dataset: Any, workers: int) -> DataLoader[dict[str, Any]]:
     """A loader of ready-made batches."""
-    return DataLoader(
+    return Loader(
         dataset,
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
         multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
-        worker_init_fn=_leave_interrupts,
+        worker_init_fn=_leave_stops,
     )
 
 
-def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the training process decides, its loaders wait to be closed."""
+def _leave_stops(worker: int) -> None:
+    """Let the training process decide what a stop means; its loaders wait to be closed.
+
+    Ctrl-C in a terminal and a scheduler's SIGTERM reach every process. A loader that ended at once would take the
+    training down before it has saved its place.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_end_for_parent, daemon=True).start()
+
+
+def _end_for_parent() -> None:
+    """End at a SIGTERM from the training process, which is how PyTorch closes a loader that hangs."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
