@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text4seg.config import Config, keys, load, to_yaml
+from text4seg.training.checks import check
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "conf").glob("*.yaml"))
@@ -94,8 +95,17 @@ def test_any_slip_in_a_key_is_caught(key, place, letter):
         load(ROOT / "conf" / "base.yaml", [f"{wrong}=1"])
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--config", "conf/tiny.yaml", "data.bacth_size=4"]])
-def test_help_and_a_slip_answer_within_two_seconds(words):
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--help"], "--resume"),
+        (["--config", "conf/tiny.yaml", "data.bacth_size=4"], "did you mean `data.batch_size`"),
+        (["--config", "conf/tiny.yaml", "data.train.build.options.cuont=4"], "did you mean `count`"),
+        (["--config", "conf/tiny.yaml", "data.val.build.task_options.trns=4"], "did you mean `turns`"),
+        (["--config", "conf/tiny.yaml", "model.family=tinny"], "did you mean 'tiny'"),
+    ],
+)
+def test_help_and_a_slip_answer_within_two_seconds(words, answer):
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
@@ -104,7 +114,7 @@ def test_help_and_a_slip_answer_within_two_seconds(words):
         if seconds[-1] < 2:
             break
     assert min(seconds) < 2
-    assert ("--resume" in done.stdout) or ("`data.batch_size`" in done.stderr)
+    assert answer in done.stdout + done.stderr
 
 
 def test_the_configuration_imports_nothing_heavy():
@@ -120,3 +130,10 @@ def test_dry_run_prints_the_resolved_configuration(capsys):
 
     assert main(["--config", str(ROOT / "conf" / "tiny.yaml"), "--dry-run", "seed=7"]) == 0
     assert "seed: 7" in capsys.readouterr().out
+
+
+def test_cells_alone_need_a_weight(tmp_path):
+    path = written(tmp_path, "data: {variants: {seen: {answer: false}}, curriculum: [{at: 0, seen: 1}]}\n")
+    with pytest.raises(ValueError, match=r"`data.variants.seen.answer` is false, .*`loss.cells`"):
+        check(load(path, []))
+    check(load(path, ["loss.cells=1"]))

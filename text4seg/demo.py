@@ -23,7 +23,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "conf" / "tiny.yaml"
 TEST = Path("shards/built/tiny-test")
 TEST_SEED = 13
 TEST_PICTURES = 120
-OWN_GRID = [12, 12]
+OWN_GRID = [8, 8]
 """What the embedded model was pre-trained to write at last."""
 
 

@@ -6,14 +6,19 @@ from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
+from PIL import Image
 from shard_sets import WordProcessor, data_settings, keys_of, make, rewrite
 from torch.utils.data import DataLoader
 
 from text4seg.data.position import Cursor, Position
 from text4seg.data.settings import VariantSettings
 from text4seg.data.shards.index import Index
+from text4seg.data.shards.read import records
 from text4seg.data.stream import Seat, TrainStream
+from text4seg.models.registry import load_processor
+from text4seg.models.settings import ModelSettings
 
 DAMAGED = 2
 
@@ -151,6 +156,50 @@ def test_workers_share_the_curriculum_of_their_rank(folder):
     )
     found = ["full)" in text for batch in batches(stream, 2, 10) for text in batch["texts"]]
     assert found == [True] * 10 + [False] * 10
+
+
+def test_a_batch_has_one_variant(folder):
+    """Unlike grids in a batch would be padded to the longest answer."""
+    curriculum = {
+        "variants": {"a": VariantSettings("full", [2, 2]), "b": VariantSettings("rrle", [4, 4])},
+        "curriculum": [{"at": 0, "a": 1, "b": 1}],
+    }
+    stream = stream_of(folder, Position.start(1), batch_size=4, format_hint=True, **curriculum)
+    kinds = [{"(2x2 full)" in text for text in batch["texts"]} for batch in batches(stream, 0, 20)]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert {True} in kinds
+    assert {False} in kinds
+
+
+def test_image_tokens_are_given_the_labels_of_their_cells(folder):
+    settings = data_settings(
+        turns="one",
+        variants={"only": VariantSettings("rrle", [2, 2], answer=False)},
+        curriculum=[{"at": 0, "only": 1}],
+    )
+    processor = load_processor(ModelSettings(path="random", options={"image": 32, "patch": 8}))
+    stream = TrainStream(
+        folder, Index.load(folder), settings, processor, 5, Seat(), Position.start(1), lambda batch: 0.0, cells=True
+    )
+    batch = next(iter(stream))
+    assert (batch["labels"] == -100).all()
+    samples = {r.key: r.sample() for path in folder.glob("*.tar") for r in records(path) if is_sound(r)}
+    for row, key in enumerate(batch["origin"].keys):
+        named = batch["cells"][row][batch["cells"][row] != -100].tolist()
+        sample = samples[key]
+        possible = []
+        for turn, plane in zip(sample.turns, sample.masks, strict=True):
+            square = np.asarray(Image.fromarray(plane).resize((4, 4), Image.Resampling.NEAREST)).reshape(-1)
+            words = [processor.tokenizer(f"{label}|")["input_ids"][0] for label in turn.labels]
+            possible.append([words[i] for i in square])
+        assert named in possible
+
+
+def is_sound(record) -> bool:
+    try:
+        return bool(record.sample())
+    except ValueError:
+        return False
 
 
 def test_too_few_shards_are_told_before_training(folder):

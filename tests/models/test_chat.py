@@ -7,6 +7,7 @@ from checkpoints import CHATML, LLAVA, byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import AutoTokenizer
 
 from text4seg.models.chat import IMAGE, render
 from text4seg.models.families.vocabulary import tiny_tokenizer
@@ -25,6 +26,11 @@ STYLES = {
     "chatml": (lambda: byte_tokenizer(CHATML, ("<image>",)), "checkpoint"),
     "llava": (lambda: byte_tokenizer(LLAVA, ("<image>",)), "checkpoint"),
     "tiny": (tiny_tokenizer, "checkpoint"),
+    # The same with the image behind the first question.
+    "text4seg_v1 last": (lambda: byte_tokenizer(None, ("<image>",)), "text4seg_v1"),
+    "chatml last": (lambda: byte_tokenizer(CHATML, ("<image>",)), "checkpoint"),
+    "llava last": (lambda: byte_tokenizer(LLAVA, ("<image>",)), "checkpoint"),
+    "tiny last": (tiny_tokenizer, "checkpoint"),
 }
 PROCESSORS = {}
 
@@ -34,13 +40,14 @@ def processor(style: str) -> Processor:
         make, chat = STYLES[style]
         tokenizer = make()
         image = tokenizer.convert_tokens_to_ids("<image>")
-        PROCESSORS[style] = Processor(tokenizer, ImageGeometry(8, TOKENS), image, chat)
+        place = "last" if style.endswith("last") else "first"
+        PROCESSORS[style] = Processor(tokenizer, ImageGeometry(8, TOKENS), image, chat, place)
     return PROCESSORS[style]
 
 
 def text_of(turns, style) -> str:
     made = processor(style)
-    pieces = [segment.text for segment in render(turns, made.tokenizer, made.chat)]
+    pieces = [segment.text for segment in render(turns, made.tokenizer, made.chat, made.image_place)]
     return "".join(pieces).replace(IMAGE, "<image>")
 
 
@@ -66,6 +73,11 @@ OPEN, ONE, TWO = [("Q?", None)], [("Q?", "A")], [("Q?", "A"), ("R?", "B")]
         ("llava", ONE, "USER: <image>\nQ? ASSISTANT:A</s>"),
         ("llava", TWO, "USER: <image>\nQ? ASSISTANT:A</s> USER: R? ASSISTANT:B</s>"),
         ("tiny", TWO, "<user><image>\nQ?<model>A</s><user>R?<model>B</s>"),
+        ("text4seg_v1 last", TWO, "<s>USER: Q?\n<image>\nASSISTANT:A</s>USER: R?\nASSISTANT:B</s>"),
+        ("chatml last", ONE, "<|im_start|>user\nQ?\n<image><|im_end|>\n<|im_start|>assistant\nA<|im_end|>"),
+        ("llava last", OPEN, "USER: Q?\n<image> ASSISTANT:"),
+        ("llava last", TWO, "USER: Q?\n<image> ASSISTANT:A</s> USER: R? ASSISTANT:B</s>"),
+        ("tiny last", TWO, "<user>Q?\n<image><model>A</s><user>R?<model>B</s>"),
     ],
 )
 def test_the_layout_is_exact(style, turns, wanted) -> None:
@@ -74,7 +86,7 @@ def test_the_layout_is_exact(style, turns, wanted) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_only_answers_and_their_ends_are_learnt(style) -> None:
-    end = "<|im_end|>" if style == "chatml" else "</s>"
+    end = "<|im_end|>" if "chatml" in style else "</s>"
     assert learnt(TWO, style) == f"A{end}B{end}"
     assert learnt(OPEN, style) == ""
 
@@ -89,7 +101,7 @@ def test_training_starts_an_answer_where_generation_does(style) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_an_answer_may_be_empty(style) -> None:
-    assert learnt([("Q?", "")], style) == ("<|im_end|>" if style == "chatml" else "</s>")
+    assert learnt([("Q?", "")], style) == ("<|im_end|>" if "chatml" in style else "</s>")
 
 
 @given(question=ANY, answer=ANY, second=ANY, style=st.sampled_from(sorted(STYLES)))
@@ -115,7 +127,7 @@ def test_special_names_in_questions_and_answers_are_plain_text(style, word) -> N
     made = processor(style)
     encoded = made.encode(Image.new("RGB", (3, 3)), [(f"a {word} b", f"c {word} d")])
     assert encoded.input_ids.count(made.image_token_id) == TOKENS
-    assert encoded.input_ids.count(made.tokenizer.eos_token_id) == (style != "chatml")
+    assert encoded.input_ids.count(made.tokenizer.eos_token_id) == ("chatml" not in style)
     assert made.tokenizer.decode(encoded.input_ids).count(f"a {word} b") == 1
 
 
@@ -126,7 +138,18 @@ def test_a_vocabulary_with_the_image_token_as_a_plain_word_refuses_it() -> None:
         Processor(made.tokenizer, made.geometry, letter).tokens([("x", None)])
 
 
+def test_a_saved_tokenizer_knows_where_the_image_stands(tmp_path) -> None:
+    processor("tiny last").save(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    made = processor("tiny last")
+    assert Processor(again, made.geometry, made.image_token_id).image_place == "last"
+    assert Processor(again, made.geometry, made.image_token_id, image_place="first").image_place == "first"
+    assert Processor(byte_tokenizer(CHATML), made.geometry, 0).image_place == "first"
+
+
 def test_what_cannot_be_rendered_is_refused() -> None:
+    with pytest.raises(ValueError, match="first or last, got 'middle'"):
+        render(ONE, byte_tokenizer(CHATML), place="middle")
     with pytest.raises(ValueError, match="checkpoint or text4seg_v1, got 'vicuna'"):
         render(ONE, byte_tokenizer(), "vicuna")
     with pytest.raises(ValueError, match=r"has no chat template; set `model.chat: text4seg_v1`"):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from checkpoints import picture
 
-from text4seg.models.lora import apply_lora
-from text4seg.models.loss import answer_loss
-from text4seg.models.module import Text4SegModule
+from text4seg.models.lora import apply_lora, choose_trained
+from text4seg.models.loss import answer_loss, cell_loss
+from text4seg.models.module import INPUTS, Text4SegModule
 from text4seg.models.registry import load_backbone
 from text4seg.models.settings import LoraSettings, LossSettings, ModelSettings, OptimSettings
 
@@ -29,6 +29,57 @@ def test_a_worked_case() -> None:
 
     assert answer_loss(hidden, labels, head, "sample").item() == pytest.approx((math.log(2) + math.log(4)) / 2)
     assert answer_loss(hidden, labels, head, "token").item() == pytest.approx((3 * math.log(2) + math.log(4)) / 4)
+
+
+def test_cells_are_named_where_they_stand() -> None:
+    """Unlike an answer's tokens, which are predicted by the position before them."""
+    hidden = torch.tensor([[[0.0], [1.0], [0.0]]])
+    head = torch.nn.Linear(1, 2, bias=False)
+    head.weight.data = torch.tensor([[0.0], [math.log(3.0)]])  # 1/2 and 1/2 where hidden is 0, 1/4 and 3/4 where 1
+    assert cell_loss(hidden, torch.tensor([[-100, 0, -100]]), head).item() == pytest.approx(math.log(4))
+    both = cell_loss(hidden, torch.tensor([[1, 1, -100]]), head).item()
+    assert both == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def cells_module(weight: float, layer: int | None = None) -> Text4SegModule:
+    options = {"image": 32, "patch": 8, "width": 32, "vision_layers": 1, "language_layers": 3}
+    settings = ModelSettings(path="random", options=options, lora=LoraSettings(enabled=False))
+    backbone = load_backbone(settings)
+    choose_trained(backbone, settings)
+    return Text4SegModule(backbone, LossSettings(cells=weight, cells_layer=layer), OptimSettings(), steps=1)
+
+
+def cells_batch(module: Text4SegModule, answer: str | None) -> dict[str, torch.Tensor]:
+    made = module.backbone.processor
+    return made.collate([made.encode(picture(n), [(QUESTION, answer)], ["others", "red"] * 8) for n in range(2)])
+
+
+def test_the_cells_loss_is_added_with_its_weight() -> None:
+    module = cells_module(0.5)
+    batch = cells_batch(module, ANSWERS[2])
+    assert (batch["cells"] != -100).sum() == 2 * 16
+    assert (batch["cells"][batch["input_ids"] == module.backbone.processor.image_token_id] != -100).all()
+    alone = module.answer_loss({name: part for name, part in batch.items() if name != "cells"})
+    hidden = module.backbone.hidden_states_at({n: batch[n] for n in INPUTS}, None)[1]
+    cells = cell_loss(hidden, batch["cells"], module.backbone.logits)
+    assert module.answer_loss(batch).item() == pytest.approx(alone.item() + 0.5 * cells.item(), rel=1e-6)
+
+
+def test_without_answers_the_cells_teach_the_lower_layers_only() -> None:
+    module = cells_module(1.0, layer=1)
+    batch = cells_batch(module, None)
+    module.answer_loss(batch).backward()
+    grads = {name: p.grad for name, p in module.named_parameters() if p.requires_grad}
+    assert all(grad is not None for grad in grads.values())  # or ranks would wait for one another
+    layers = {n: any(g.any() for k, g in grads.items() if f"layers.{n}." in k) for n in range(3)}
+    assert layers == {0: True, 1: False, 2: False}
+
+
+@pytest.mark.parametrize("layer", [0, 4])
+def test_a_layer_that_is_not_there(layer) -> None:
+    module = cells_module(1.0, layer=layer)
+    with pytest.raises(ValueError, match=rf"`loss.cells_layer` must be 1 to 3, .*got {layer}"):
+        module.answer_loss(cells_batch(module, None))
 
 
 def test_only_positions_that_predict_an_answer_reach_the_head() -> None:
@@ -68,6 +119,7 @@ def gradients(micro: int, reduction: str) -> dict[str, torch.Tensor]:
         for name, weight in backbone.model.named_parameters():
             if ".lora_B." in name:
                 weight.normal_(std=0.02)  # at zero, half of the gradients would be zero
+    backbone.core.set_attn_implementation("sdpa")  # the tiny model's own rounds to float32
     backbone.model.double().train()
     module = Text4SegModule(backbone, LossSettings(reduction), OptimSettings(), steps=1)
     encoded = [backbone.processor.encode(picture(n), [(QUESTION, a)]) for n, a in enumerate(ANSWERS)]

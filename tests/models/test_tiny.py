@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from text4seg.models.families.conv_tower import sincos_2d
 from text4seg.models.families.tiny import SIZES
 from text4seg.models.families.vocabulary import MAX_COUNT, tiny_tokenizer
 from text4seg.models.registry import load_backbone, load_processor
@@ -43,12 +43,29 @@ def test_an_unknown_option() -> None:
         load_processor(random_tiny(layers=3))
 
 
-def test_places_are_told_apart() -> None:
-    places = sincos_2d(4, 16)
-    assert places.shape == (16, 16)
-    assert torch.cdist(places, places).fill_diagonal_(1).min() > 0.1
-    # Row 1, column 0 and row 0, column 1 hold the same waves in the other's half.
-    assert torch.equal(places[4, :8], places[1, 8:])
+def test_a_place_is_as_loud_as_what_is_seen_there() -> None:
+    """Where features drown it, the language model does not find rows (see the tower's docstring)."""
+    backbone = load_backbone(random_tiny())
+    picture = Image.effect_noise((128, 128), 100).convert("RGB")
+    features_TC = backbone.part("vision")(backbone.processor.geometry.pixels(picture)[None]).last_hidden_state[0]
+    side = backbone.processor.geometry.tokens_a_side
+    features_RCD = features_TC.reshape(side, side, -1)
+    of_rows = (features_RCD.mean(1) - features_TC.mean(0)).var()
+    of_cols = (features_RCD.mean(0) - features_TC.mean(0)).var()
+    assert min(of_rows, of_cols) > 0.2 * features_TC.var()
+
+
+def test_a_chain_of_rows_and_columns_is_the_order_of_the_patches() -> None:
+    tower = load_backbone(random_tiny()).part("vision")
+    blank = torch.zeros(1, 3, 128, 128)
+    before = tower(blank).last_hidden_state
+    with torch.no_grad():
+        tower.rows[2] += 1
+        tower.cols[:, 5] += 1
+    moved = (tower(blank).last_hidden_state - before)[0].mean(-1).reshape(8, 8)
+    assert torch.allclose(moved[2, 5], torch.tensor(2.0), atol=1e-4)
+    assert torch.allclose(moved[2].sum() + moved[:, 5].sum(), torch.tensor(8.0 + 8 + 2), atol=1e-3)
+    assert torch.allclose(moved[3, 4], torch.tensor(0.0), atol=1e-4)
 
 
 @pytest.mark.parametrize("count", range(1, MAX_COUNT + 1))

@@ -75,6 +75,13 @@ def conversation(sample: Sample, variant: Variant, with_hint: bool) -> list[tupl
     return pairs
 
 
+def cell_labels(sample: Sample, variant: Variant, side: int) -> list[str]:
+    """What each of ``side * side`` image tokens shows of the first question's labels, row by row."""
+    labels = sample.turns[0].labels
+    grid = rasterize(sample.masks[0], labels, (side, side), variant.rule, IGNORE)
+    return [labels[i] for i in grid.ids.reshape(-1)]
+
+
 def items(sample: Sample, variant: Variant, with_hint: bool) -> list[Item]:
     """The questions of a sample, each by itself."""
     return [

@@ -49,6 +49,8 @@ class VariantSettings:
     """Rows, columns."""
     tasks: list[str] = field(default_factory=list)
     """With `turns: one`: draw the turn among those of these tasks; empty: among all."""
+    answer: bool = True
+    """False: no answer is taught, only the labels of the image tokens (`loss.cells`)."""
     plain: bool = False
     """Ask with the first wording of each list: answers then start at one distance from the image, where a model that starts from random weights finds it sooner."""
 

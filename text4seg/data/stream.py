@@ -15,14 +15,14 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 
 from text4seg.data.image import open_image
-from text4seg.data.items import conversation
+from text4seg.data.items import cell_labels, conversation
 from text4seg.data.order import generator, shards_of, shuffled
 from text4seg.data.position import Cursor, Position
 from text4seg.data.settings import DataSettings
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import Record, records
 from text4seg.data.variants import Curriculum
-from text4seg.models.processor import Encoded, Processor
+from text4seg.models.processor import Encoded, Processor, Turns
 
 NAMED = 5
 """So many skipped records are named per batch; the others are only counted."""
@@ -68,6 +68,7 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         seat: this rank.
         position: where to start.
         progress: batch number of this rank -> share of training done, 0..1 (for the curriculum).
+        cells: image tokens name their cells (`loss.cells`).
 
     Each batch is what `Processor.collate` gives, with an `Origin` under ``origin``.
 
@@ -86,10 +87,12 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         seat: Seat,
         position: Position,
         progress: Callable[[int], float],
+        cells: bool = False,
     ) -> None:
         super().__init__()
         self.folder, self.index, self.settings, self.processor = folder, index, settings, processor
         self.seed, self.seat, self.position, self.progress = seed, seat, position, progress
+        self.cells_a_side = processor.geometry.tokens_a_side if cells else None
         self.curriculum = Curriculum(settings)
         shards_of(index.shards, seed, 0, 0, seat.world * len(position.cursors))
 
@@ -147,23 +150,34 @@ class TrainStream(IterableDataset[dict[str, Any]]):
     def _encode(self, record: Record, epoch: int, batch: int) -> Encoded:
         sample = record.sample()
         rng = generator("sample", self.seed, epoch, record.key)
-        variant = self.curriculum.draw(self.progress(batch), rng)
+        # A batch has one variant: answers of unlike grids would be padded to the longest.
+        place = generator("variant", self.seed, self.seat.rank, batch)
+        variant = self.curriculum.draw(self.progress(batch), place)
         if self.settings.turns == "one":
             turn = rng.choice(variant.turns(sample))
             sample = replace(sample, turns=sample.turns[turn : turn + 1], masks=sample.masks[turn : turn + 1])
-        pairs = conversation(sample, variant, self.settings.format_hint)
-        return encode_checked(self.processor, sample.image, sample.key, pairs, self.settings.max_length)
+        turns: Turns = conversation(sample, variant, self.settings.format_hint)
+        if not variant.answer:
+            turns = [(turns[0][0], None)]
+        side = self.cells_a_side
+        cells = None if side is None else cell_labels(sample, variant, side)
+        return encode_checked(self.processor, sample.image, sample.key, turns, self.settings.max_length, cells)
 
 
 def encode_checked(
-    processor: Processor, image: bytes, key: str, pairs: Sequence[tuple[str, str]], max_length: int
+    processor: Processor,
+    image: bytes,
+    key: str,
+    turns: Turns,
+    max_length: int,
+    cells: Sequence[str] | None = None,
 ) -> Encoded:
     """Tokenise a conversation and refuse one that is too long.
 
     Raises:
         ValueError: naming the key: a broken image, or more than `max_length` tokens.
     """
-    encoded = processor.encode(open_image(image, key), pairs)
+    encoded = processor.encode(open_image(image, key), turns, cells)
     if len(encoded.input_ids) > max_length:
         raise ValueError(
             f"{key}: {len(encoded.input_ids)} tokens, the limit is {max_length}; raise `data.max_length`, take fewer "

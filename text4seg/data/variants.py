@@ -25,6 +25,7 @@ class Variant:
     rule: str
     tasks: tuple[str, ...] = ()
     plain: bool = False
+    answer: bool = True
 
     def turns(self, sample: Sample) -> list[int]:
         """Numbers of the turns whose task this variant prefers; all of them where none is."""
@@ -43,7 +44,10 @@ class Curriculum:
         self.usual = _variant(settings.codec, settings.grid, settings.rule)
         self.variants = {
             name: replace(
-                _variant(variant.codec, variant.grid, settings.rule), tasks=_tasks(variant.tasks), plain=variant.plain
+                _variant(variant.codec, variant.grid, settings.rule),
+                tasks=_tasks(variant.tasks),
+                plain=variant.plain,
+                answer=variant.answer,
             )
             for name, variant in settings.variants.items()
         }

@@ -5,13 +5,15 @@ Axis legend: B batch, T tokens, D width of the language model, V vocabulary, N s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -20,6 +22,9 @@ from text4seg.models.processor import Processor
 SKIPPED = ("lm_head", "embed_tokens")
 LINEARS = (nn.Linear, Conv1D)
 """GPT-2 calls its linear layers Conv1D; PEFT adapts them alike."""
+
+POSITIONS = ("wpe", "embed_pos", "position_embed")
+"""What tables of positions are called."""
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Backbone:
         projector: module name of the projector.
         language: module name of the decoder.
         loaded: where the weights came from, in words (random weights say so).
+        files: JSON files by name that transformers wants beside the weights, and what they hold.
     """
 
     model: PreTrainedModel | PeftModel
@@ -41,10 +47,29 @@ class Backbone:
     projector: str = "model.multi_modal_projector"
     language: str = "model.language_model"
     loaded: str = ""
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
         """Last hidden states ``[B, T, D]``, before the language-model head."""
         return self.core.model(**inputs, use_cache=False).last_hidden_state
+
+    def hidden_states_at(self, inputs: dict[str, Tensor], layer: int | None) -> tuple[Tensor, Tensor]:
+        """Last hidden states, and those behind `layer` decoder layers, RMS-normalised; both ``[B, T, D]``.
+
+        Args:
+            inputs: as `hidden_states`.
+            layer: None takes half of the layers.
+
+        Raises:
+            ValueError: the decoder has no such layer.
+        """
+        layers = self.core.config.get_text_config().num_hidden_layers
+        number = (layers + 1) // 2 if layer is None else layer
+        if not 1 <= number <= layers:
+            raise ValueError(f"`loss.cells_layer` must be 1 to {layers}, the decoder's layers, got {number}.")
+        out = self.core.model(**inputs, use_cache=False, output_hidden_states=True)
+        middle_BTD = out.hidden_states[number]
+        return out.last_hidden_state, functional.rms_norm(middle_BTD, middle_BTD.shape[-1:])
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Logits ``[N, V]`` of some positions only."""
@@ -56,6 +81,19 @@ class Backbone:
         model: Any = self.model
         base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         return base
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens that a table of positions has room for, as in GPT-2; None for models that compute positions."""
+        length = getattr(self.core.config.get_text_config(), "max_position_embeddings", None)
+        part = self.part("language")
+        tables = (
+            tensor.shape[0]
+            for name, tensor in (*part.named_parameters(), *part.named_buffers())
+            if tensor.ndim == 2 and any(word in name for word in POSITIONS)
+        )
+        # OPT's table has two rows more than positions.
+        return length if isinstance(length, int) and any(0 <= rows - length <= 2 for rows in tables) else None
 
     def to(self, device: torch.device | str) -> None:
         """Move the model; inputs must follow."""
@@ -87,4 +125,16 @@ class Backbone:
         if dtype is not None:
             state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
         core.save_pretrained(folder, state_dict=state)
+        if dtype is not None:
+            _state_dtype(Path(folder) / "config.json", str(dtype).removeprefix("torch."))
         self.processor.save(folder)
+        for name, values in self.files.items():
+            (Path(folder) / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _state_dtype(path: Path, dtype: str) -> None:
+    """Let a configuration say what the weights are stored in; transformers writes what the model computed in."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for part in (config, *(value for value in config.values() if isinstance(value, dict) and "dtype" in value)):
+        part["dtype"] = dtype
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

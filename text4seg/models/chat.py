@@ -30,25 +30,33 @@ class Segment:
     kind: str
 
 
+PLACES = ("first", "last")
+"""Where the image may stand in the first question."""
 Turns = Sequence[tuple[str, str | None]]
 """(question, answer) pairs; an answer of None ends the text where generation starts."""
 
 
-def render(turns: Turns, tokenizer: PreTrainedTokenizerBase, style: str = "checkpoint") -> list[Segment]:
+def render(
+    turns: Turns, tokenizer: PreTrainedTokenizerBase, style: str = "checkpoint", place: str = "first"
+) -> list[Segment]:
     """Lay out a conversation.
 
     Args:
         turns: at least one; only the last answer may be None.
         style: `checkpoint` (the tokenizer's chat template) or `text4seg_v1` (what the published training of LLaVA
             rendered: ``USER: <image>\\nQ\\nASSISTANT:A</s>``, no system text).
+        place: whether the image stands `first` or `last` in the first question. Behind it, image tokens can attend to
+            the words and find out by themselves whether they are meant.
 
     Raises:
-        ValueError: an unknown style, or a tokenizer without a chat template or with one that cannot be used.
+        ValueError: an unknown style or place, or a tokenizer without a chat template or with one that cannot be used.
     """
     assert turns
     assert all(a is not None for _, a in turns[:-1]), "only the last answer may be open"
+    if place not in PLACES:
+        raise ValueError(f"`model.image_place` must be first or last, got {place!r}.")
     if style == "text4seg_v1":
-        return _plain(turns, tokenizer)
+        return _plain(turns, tokenizer, place)
     if style != "checkpoint":
         raise ValueError(f"`model.chat` must be checkpoint or text4seg_v1, got {style!r}.")
     if not tokenizer.chat_template:
@@ -56,27 +64,36 @@ def render(turns: Turns, tokenizer: PreTrainedTokenizerBase, style: str = "check
             f"the tokenizer {tokenizer.name_or_path!r} has no chat template; set `model.chat: text4seg_v1` or save "
             "the tokenizer with one."
         )
-    return _templated(turns, tokenizer)
+    return _templated(turns, tokenizer, place)
 
 
-def _plain(turns: Turns, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+def _plain(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str) -> list[Segment]:
     segments = []
     for number, (question, answer) in enumerate(turns):
         segments.append(Segment((tokenizer.bos_token or "") if number == 0 else "", "frame"))
-        segments.append(Segment("USER: " + (IMAGE + "\n" if number == 0 else ""), "frame"))
-        segments += [Segment(question, "user"), Segment("\nASSISTANT:", "frame")]
+        before, after = _around(place) if number == 0 else ("", "")
+        segments += [Segment("USER: " + before, "frame"), Segment(question, "user")]
+        segments.append(Segment(after + "\nASSISTANT:", "frame"))
         if answer is not None:
             segments += [Segment(answer, "answer"), Segment(tokenizer.eos_token or "", "end")]
     return [s for s in segments if s.text]
 
 
-def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+def _around(place: str) -> tuple[str, str]:
+    """What stands before and behind the first question."""
+    return (IMAGE + "\n", "") if place == "first" else ("", "\n" + IMAGE)
+
+
+def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str) -> list[Segment]:
     messages = []
     for number, (_, answer) in enumerate(turns):
-        messages.append(("user", (IMAGE + "\n" if number == 0 else "") + _mark("question", number)))
+        before, after = _around(place) if number == 0 else ("", "")
+        messages.append(("user", before + _mark("question", number) + after))
         if answer is not None:
             messages.append(("assistant", _mark("answer", number)))
-    text, opening = _apply(messages, tokenizer, turns[-1][1] is None), _opening(tokenizer)
+    text = _apply(messages, tokenizer, turns[-1][1] is None)
+    first = _opening(tokenizer, _around(place)[1])
+    later = _opening(tokenizer, "") if place == "last" and len(turns) > 1 else first
     segments = []
     for number, (question, answer) in enumerate(turns):
         before, text = _cut(text, _mark("question", number), tokenizer)
@@ -86,6 +103,7 @@ def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase) -> list[Segment
             continue
         between, text = _cut(text, _mark("answer", number), tokenizer)
         end = _end_of_turn(text, tokenizer)
+        opening = later if number else first
         segments += [Segment(opening or between, "frame"), Segment(answer, "answer")]
         segments.append(Segment(end or tokenizer.eos_token or "", "end"))
         text = text[len(end) :]
@@ -114,15 +132,16 @@ def _apply(messages: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBa
     raise _unusable(tokenizer, "it does not repeat what is said")
 
 
-def _opening(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What stands between a question and where generation starts.
+def _opening(tokenizer: PreTrainedTokenizerBase, after: str) -> str:
+    """What stands between a question, with `after` behind it, and where generation starts.
 
     Training puts exactly this before an answer. Some templates write more before an answer that is known (a space, an
     empty thought), which generation would not have.
     """
     mark = _mark("question", 0)
-    opened = _cut(_apply([("user", mark)], tokenizer, True), mark, tokenizer)[1]
-    return "" if opened == _cut(_apply([("user", mark)], tokenizer, False), mark, tokenizer)[1] else opened
+    asked = [("user", mark + after)]
+    opened, closed = (_cut(_apply(asked, tokenizer, opens), mark, tokenizer)[1] for opens in (True, False))
+    return "" if opened == closed else opened
 
 
 def _cut(text: str, mark: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:

@@ -14,6 +14,18 @@ from torch.nn import functional
 IGNORE_LABEL = -100
 
 
+def cell_loss(hidden_BTD: Tensor, cells_BT: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+    """Cross-entropy of the labels that image tokens name, mean over the tokens that have to.
+
+    Args:
+        hidden_BTD: last hidden states.
+        cells_BT: the token id that each position names, -100 where it names none.
+        head: hidden states ``[N, D]`` -> logits ``[N, V]``.
+    """
+    asked_BT = cells_BT != IGNORE_LABEL
+    return functional.cross_entropy(head(hidden_BTD[asked_BT]).float(), cells_BT[asked_BT])
+
+
 def answer_loss(
     hidden_BTD: Tensor, labels_BT: Tensor, head: Callable[[Tensor], Tensor], reduction: str = "sample"
 ) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from text4seg.models.backbone import Backbone
-from text4seg.models.loss import answer_loss
+from text4seg.models.loss import IGNORE_LABEL, answer_loss, cell_loss
 from text4seg.models.settings import LossSettings, OptimSettings
 
 INPUTS = ("input_ids", "attention_mask", "pixel_values")
@@ -49,9 +49,16 @@ class Text4SegModule(LightningModule):
             raise ValueError("nothing trains: `model.lora.enabled` is false and `model.train` is empty.")
 
     def answer_loss(self, batch: dict[str, Any]) -> Tensor:
-        """Loss of a batch from `Processor.collate`, a scalar."""
-        hidden_BTD = self.backbone.hidden_states({name: batch[name] for name in INPUTS})
-        return answer_loss(hidden_BTD, batch["labels"], self.backbone.logits, self.loss.reduction)
+        """Loss of a batch from `Processor.collate`, a scalar; with the cells' loss where image tokens name them."""
+        inputs, head = {name: batch[name] for name in INPUTS}, self.backbone.logits
+        if "cells" not in batch:
+            hidden_BTD = self.backbone.hidden_states(inputs)
+            return answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
+        hidden_BTD, middle_BTD = self.backbone.hidden_states_at(inputs, self.loss.cells_layer)
+        cells = self.loss.cells * cell_loss(middle_BTD, batch["cells"], head)
+        if (batch["labels"] == IGNORE_LABEL).all():  # a curriculum may begin with nothing but cells
+            return cells + 0.0 * hidden_BTD.sum()  # ranks wait for the gradients of every layer
+        return cells + answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one micro-batch."""
@@ -59,7 +66,11 @@ class Text4SegModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Loss of the right answers; the `Score` callback does the decoding."""
-        self.mean.update(self.answer_loss(batch["answers"]), len(batch["items"]))
+        answers, most = batch["answers"], self.backbone.context
+        if most is not None:  # training leaves such samples out; here only the end of a long answer goes
+            answers = {name: part if name == "pixel_values" else part[:, :most] for name, part in answers.items()}
+        if (answers["labels"] != IGNORE_LABEL).any():
+            self.mean.update(self.answer_loss(answers), len(batch["items"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over all ranks' items; a rank may have none, so this cannot be left to single steps."""

@@ -6,6 +6,7 @@ Axis legend: B batch, T tokens, S side of the model's square image in pixels.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,20 @@ class ImageGeometry:
     mean: Triple = (0.5, 0.5, 0.5)
     std: Triple = (0.5, 0.5, 0.5)
 
+    @property
+    def tokens_a_side(self) -> int:
+        """Rows, and columns, of the image tokens.
+
+        Raises:
+            ValueError: the tokens do not form a square.
+        """
+        side = math.isqrt(self.num_tokens)
+        if side * side != self.num_tokens:
+            raise ValueError(
+                f"`loss.cells` needs image tokens that form a square; this backbone has {self.num_tokens} a picture."
+            )
+        return side
+
     def pixels(self, image: Image.Image) -> Tensor:
         """Normalised float32 ``[3, S, S]``."""
         square = image.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC)
@@ -54,23 +69,33 @@ class Encoded:
         input_ids: token ids.
         answer_mask: True where the token belongs to an answer (its end-of-turn token included).
         pixels: float32 ``[3, S, S]``.
+        cells: for each image token, the token id that it has to name; None where it is not asked.
     """
 
     input_ids: list[int]
     answer_mask: list[bool]
     pixels: Tensor
+    cells: list[int] | None = None
 
 
 class Processor:
     """Tokenizer, chat text and image geometry of one backbone."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, geometry: ImageGeometry, image_token_id: int, chat: str = "checkpoint"
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        geometry: ImageGeometry,
+        image_token_id: int,
+        chat: str = "checkpoint",
+        image_place: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.geometry = geometry
         self.image_token_id = image_token_id
         self.chat = chat
+        # Kept with the tokenizer, beside its chat template, so that a saved checkpoint knows it.
+        self.image_place: str = image_place or tokenizer.init_kwargs.get("image_place", "first")
+        tokenizer.init_kwargs["image_place"] = self.image_place
 
     @property
     def pad_id(self) -> int:
@@ -78,8 +103,8 @@ class Processor:
         pad = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if pad is None else pad)
 
-    def encode(self, image: Image.Image, turns: Turns) -> Encoded:
-        """Tokenise a conversation about one image.
+    def encode(self, image: Image.Image, turns: Turns, cells: Sequence[str] | None = None) -> Encoded:
+        """Tokenise a conversation about one image; `cells` are the labels that its image tokens have to name.
 
         Answers are tokenised apart from the text around them, so that training sees the very tokens that generation
         has to continue with. Names of special tokens in questions and answers are plain text.
@@ -88,13 +113,14 @@ class Processor:
             ValueError: a question or an answer holds the image token as a plain word of the vocabulary.
         """
         ids, mask = self.tokens(turns)
-        return Encoded(ids, mask, self.geometry.pixels(image))
+        named = None if cells is None else self._first_tokens(cells)
+        return Encoded(ids, mask, self.geometry.pixels(image), named)
 
     def tokens(self, turns: Turns) -> tuple[list[int], list[bool]]:
         """The token ids of a conversation and which of them are answers, without the image's pixels."""
         ids: list[int] = []
         mask: list[bool] = []
-        for segment in render(turns, self.tokenizer, self.chat):
+        for segment in render(turns, self.tokenizer, self.chat, self.image_place):
             piece = self._segment_ids(segment)
             ids += piece
             mask += [segment.kind in ("answer", "end")] * len(piece)
@@ -117,6 +143,11 @@ class Processor:
             raise ValueError(f"the text {text!r:.60} holds the image token; take it out of your question or label.")
         return ids
 
+    def _first_tokens(self, labels: Sequence[str]) -> list[int]:
+        """The token that each label begins with where the `full` codec writes it into a cell."""
+        known = {label: self._text_ids(f"{label}|", plain=True)[0] for label in set(labels)}
+        return [known[label] for label in labels]
+
     def collate(self, batch: Sequence[Encoded], side: str = "right") -> dict[str, Tensor]:
         """Pad conversations to one length.
 
@@ -125,7 +156,8 @@ class Processor:
                 generation.
 
         Returns:
-            ``input_ids`` and ``attention_mask`` ``[B, T]``, ``pixel_values`` ``[B, 3, S, S]``.
+            ``input_ids`` and ``attention_mask`` ``[B, T]``, ``pixel_values`` ``[B, 3, S, S]``; where image tokens have
+            to name their cells also ``cells`` ``[B, T]``: the token that each position names, -100 elsewhere.
         """
         length = max(len(e.input_ids) for e in batch)
         ids = torch.full((len(batch), length), self.pad_id)
@@ -140,6 +172,11 @@ class Processor:
         out = {"input_ids": ids, "attention_mask": attention, "pixel_values": torch.stack([e.pixels for e in batch])}
         if side == "right":
             out["labels"] = labels
+        if any(e.cells is not None for e in batch):
+            out["cells"] = torch.full_like(ids, -100)
+            for row, e in enumerate(batch):
+                if e.cells is not None:
+                    out["cells"][row, ids[row] == self.image_token_id] = torch.tensor(e.cells)
         return out
 
     def save(self, folder: str | Path) -> None:

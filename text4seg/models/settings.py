@@ -42,6 +42,8 @@ class ModelSettings:
     """Side in pixels that images are stretched to; null: the checkpoint's own. compose: any multiple of the patch, position embeddings are interpolated."""
     chat: str = "checkpoint"
     """checkpoint (its own template) or text4seg_v1 (the text that the published training rendered)."""
+    image_place: str | None = None
+    """first or last: where the image stands in the first question; null: as the checkpoint says, first where it does not say. Behind the question, a model that starts from nothing finds what is asked for much sooner."""
     train: list[str] = field(default_factory=lambda: ["vision", "projector", "language"])
     """Parts that train when `lora.enabled` is false."""
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -56,6 +58,10 @@ class LossSettings:
 
     reduction: str = "sample"
     """sample: mean over samples of each sample's mean; token: mean over answer tokens (published)."""
+    cells: float = 0.0
+    """Weight of a second loss: each image token names the label of its cell through the LM head (its first token). What makes grounding appear in a model that starts from random weights; needs image tokens that form a square."""
+    cells_layer: int | None = None
+    """Decoder layer behind which they are named; null: half of the layers, so that the layers above can read what was found."""
 
 
 @dataclass

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import reduce
 from math import isfinite
-from typing import Any
+from typing import Any, get_args
 
 from text4seg.config import Config
+from text4seg.data.settings import BuildSettings
+from text4seg.data.sources.options import from_options
+from text4seg.data.sources.registry import source_settings
+from text4seg.data.sources.settings import TaskSettings
+from text4seg.data.types import Task
 from text4seg.data.variants import Curriculum
+from text4seg.models.settings import FAMILIES
 
 MONITORS = ("val/cIoU", "val/gIoU", "val/mIoU", "val/ok")
 """Scores of which more is better."""
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
+TASKS = (*get_args(Task), "semantic", "mix")
 LOWEST: dict[str, float] = {
     "trainer.steps": 1,
     "trainer.accumulate": 1,
@@ -30,6 +38,9 @@ LOWEST: dict[str, float] = {
     "data.val.limit": 1,
     "data.train.build.limit": 1,
     "data.val.build.limit": 1,
+    "data.train.build.shards": 1,
+    "data.val.build.shards": 1,
+    "loss.cells": 0,
     "optim.lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_ratio": 0,
@@ -40,12 +51,20 @@ LOWEST: dict[str, float] = {
 HIGHEST: dict[str, float] = {"optim.warmup_ratio": 1, "model.lora.dropout": 1}
 CHOICES: dict[str, Sequence[str]] = {
     "trainer.precision": PRECISIONS,
+    "trainer.strategy": ("auto", "ddp", "zero2"),
+    "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.monitor": MONITORS,
     "data.turns": ("all", "one"),
     "data.on_error": ("skip", "raise"),
     "loss.reduction": ("sample", "token"),
+    "data.train.build.task": TASKS,
+    "data.val.build.task": TASKS,
+    "optim.schedule": ("linear", "cosine", "constant"),
+    "model.family": FAMILIES,
+    "model.lora.projector": ("lora", "full", "frozen"),
     "model.dtype": ("float32", "bfloat16"),
     "model.chat": ("checkpoint", "text4seg_v1"),
+    "model.image_place": ("first", "last"),
     "decoding.paint": ("nearest", "smooth"),
 }
 
@@ -61,6 +80,24 @@ def check(config: Config) -> None:
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"`optim.betas` must be two numbers from 0 to below 1, got {betas}.")
     Curriculum(config.data)
+    for name in ("train", "val"):
+        recipe = getattr(config.data, name).build
+        if recipe is not None:
+            _check_recipe(recipe, f"data.{name}.build")
+    silent = [name for name, variant in config.data.variants.items() if not variant.answer]
+    if silent and not config.loss.cells:
+        raise ValueError(
+            f"`data.variants.{silent[0]}.answer` is false, then only `loss.cells` teaches: give it a weight."
+        )
+
+
+def _check_recipe(recipe: BuildSettings, where: str) -> None:
+    """Hold the free-form options of a recipe against what its source and its task know."""
+    try:
+        source_settings(recipe.source, recipe.options)
+        from_options(TaskSettings, recipe.task_options, "task_options")
+    except ValueError as error:
+        raise ValueError(f"`{where}`: {error}") from error
 
 
 def check_values(
@@ -82,7 +119,9 @@ def check_values(
     for key, known in choices.items():
         value = _value(settings, key)
         if value is not None and value not in known:
-            raise ValueError(f"`{key}` must be one of {', '.join(known)}, got {value!r}.")
+            near = get_close_matches(str(value), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise ValueError(f"`{key}` must be one of {', '.join(known)}, got {value!r}{hint}")
 
 
 def _value(settings: Any, key: str) -> Any:

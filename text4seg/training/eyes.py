@@ -1,10 +1,13 @@
-"""Before the tiny model learns to write it learns to see: its vision tower names the class of every cell.
+"""Before the tiny model learns to write it learns to see: its vision tower names what lies in the quarters of a cell.
 
     python -m text4seg.training.eyes --config conf/tiny-pretrain.yaml --out runs/tiny-eyes [--steps 700]
 
 Real backbones bring a pre-trained tower; the tiny one has to make its own. Trained through the text alone it knew
 colours after 2,000 steps and no shape at all (see docs/architecture.md); with a linear head on its features, which is
-thrown away afterwards, both take two minutes. Targets are the masks of the `all` questions of the same shards.
+thrown away afterwards, both take two minutes. Targets are the masks of the `all` questions of the same shards, on a
+grid twice as fine as the image tokens: a feature that tells its quarters apart can serve finer grids than its own.
+
+Axis legend: B pictures, T image tokens, Q quarters of a cell (4), W words.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from text4seg.data.types import Sample
+    from text4seg.models.processor import ImageGeometry
 
 BATCH = 32
+QUARTERS = 4
 PEAK_RATE = 2e-3
 WARMUP = 50
 
@@ -59,15 +64,17 @@ def _train(config: Config, out: Path, steps: int) -> int:
     data.prepare_data()
     tower = backbone.part("vision")
     torch.manual_seed(config.seed)
-    head = nn.Linear(tower.config.hidden_size, len(words()))  # type: ignore[union-attr]
+    num_words = len(words())
+    head = nn.Linear(tower.config.hidden_size, QUARTERS * num_words)  # type: ignore[union-attr]
     weights = [*tower.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.0)
     right = total = 0
-    for step, (pixels, targets, scheme) in enumerate(_batches(config, backbone.processor.geometry.pixels), 1):
+    for step, (pixels, targets, scheme) in enumerate(_batches(config, backbone.processor.geometry), 1):
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * min(1.0, step / WARMUP, (steps - step + 1) / (0.3 * steps))
-        logits = head(tower(pixel_values=pixels).last_hidden_state).masked_fill(~scheme[:, None], -1e4)
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        features_BTC = tower(pixel_values=pixels).last_hidden_state
+        logits = head(features_BTC).unflatten(-1, (QUARTERS, num_words)).masked_fill(~scheme[:, None, None], -1e4)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 2), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
@@ -77,7 +84,7 @@ def _train(config: Config, out: Path, steps: int) -> int:
         total += int(there.sum())
         if step % 50 == 0:
             console.print(
-                f"step {step}/{steps} · loss {loss.item():.3f} · {right / total:.1%} of the cells named right"
+                f"step {step}/{steps} · loss {loss.item():.3f} · {right / total:.1%} of the quarters named right"
             )
             right = total = 0
         if step == steps:
@@ -95,17 +102,17 @@ def words() -> list[str]:
     return [OTHERS, *SHAPES, *COLOURS]
 
 
-def _batches(config: Config, pixels_of) -> Iterator[tuple[Tensor, Tensor, Tensor]]:  # type: ignore[no-untyped-def]
-    """Pixels ``[B, 3, S, S]``, word of each cell ``[B, T]``, and which words the picture's question is about."""
+def _batches(config: Config, geometry: ImageGeometry) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Pixels ``[B, 3, S, S]``, words of the cells' quarters ``[B, T, Q]``, and which words are asked for ``[B, W]``."""
     import torch
 
     from text4seg.data.image import open_image
 
     held: list[tuple[Tensor, Tensor, Tensor]] = []
     for sample in _samples(config):
-        target = _target(sample)
+        target = _target(sample, geometry.tokens_a_side)
         if target is not None:
-            held.append((pixels_of(open_image(sample.image, sample.key)), *target))
+            held.append((geometry.pixels(open_image(sample.image, sample.key)), *target))
         if len(held) == BATCH:
             pixels, targets, schemes = zip(*held, strict=True)
             yield torch.stack(pixels), torch.stack(targets), torch.stack(schemes)
@@ -126,7 +133,8 @@ def _samples(config: Config) -> Iterator[Sample]:
         yield from shuffled(stream, config.data.shuffle_buffer, generator("eyes", config.seed, epoch))
 
 
-def _target(sample: Sample) -> tuple[Tensor, Tensor] | None:
+def _target(sample: Sample, side: int) -> tuple[Tensor, Tensor] | None:
+    """Word of each quarter ``[T, Q]`` and which words are asked for ``[W]``; None without an `all` question."""
     import torch
 
     from text4seg.data.sources.scenes.things import COLOURS, SHAPES
@@ -136,10 +144,11 @@ def _target(sample: Sample) -> tuple[Tensor, Tensor] | None:
     for turn, plane in zip(sample.turns, sample.masks, strict=True):
         if turn.task != "all" or not set(turn.labels) <= set(known):
             continue
-        ids = rasterize(plane, turn.labels, (8, 8)).ids.reshape(-1)
+        ids = rasterize(plane, turn.labels, (2 * side, 2 * side)).ids
         scheme = {known[0], *(SHAPES if turn.labels[1] in SHAPES else COLOURS)}
-        cells = torch.tensor([known.index(turn.labels[i]) for i in ids])
-        return cells, torch.tensor([word in scheme for word in known])
+        quarters = ids.reshape(side, 2, side, 2).swapaxes(1, 2).reshape(side * side, QUARTERS)
+        words_TQ = torch.tensor([known.index(label) for label in turn.labels])[torch.from_numpy(quarters).long()]
+        return words_TQ, torch.tensor([word in scheme for word in known])
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from text4seg.models.module import Text4SegModule
 from text4seg.models.registry import load_backbone
 from text4seg.models.strategy import make_strategy
 from text4seg.report.stamp import write_stamp
-from text4seg.training.folder import checkpoint_of, step_of
+from text4seg.training.folder import checkpoint_of, ranks_of, step_of
 
 STEPS = Path("logs", "steps.csv")
 """A run that has this file has trained."""
@@ -87,13 +87,21 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
     report = choose_trained(backbone, config.model)
     module = Text4SegModule(backbone, config.loss, config.optim, settings.steps)
     data = ShardDataModule(
-        config.data, backbone.processor, config.seed, Progress(settings.accumulate, settings.steps), _teller(console)
+        replace(config.data, max_length=min(config.data.max_length, backbone.context or config.data.max_length)),
+        backbone.processor,
+        config.seed,
+        Progress(settings.accumulate, settings.steps),
+        _teller(console),
+        cells=config.loss.cells > 0,
     )
     callbacks = _callbacks(config, run, data, console)
     trainer = _trainer(config, run, callbacks, checkpoint)
+    _check_ranks(checkpoint, trainer.world_size)
     with _claimed(run, trainer.is_global_zero):
         if trainer.is_global_zero:
             _announce(console, run, backbone, report)
+            if data.data.max_length < config.data.max_length:
+                console.print(f"context:    {data.data.max_length} tokens; longer samples are left out")
             write_whole(run / "config.yaml", to_yaml(config))
             write_stamp(run, config, backbone, report)
         with suppress(StoppedError):
@@ -101,6 +109,13 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
     keeper = next(c for c in callbacks if isinstance(c, Keeper))
     journal = next(c for c in callbacks if isinstance(c, Journal))
     return Outcome(run, keeper.best, trainer.global_step, data.position.skipped, journal.reasons)
+
+
+def _check_ranks(checkpoint: Path | None, world: int) -> None:
+    """DeepSpeed reads its checkpoint before the data module could refuse another number of processes."""
+    saved = ranks_of(checkpoint)
+    if saved is not None and saved != world:
+        raise ValueError(f"{checkpoint} was saved by {saved} processes, this run has {world}; resume with as many.")
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def load(settings: ModelSettings) -> Backbone:
     """Model and processor. A new projector is random, and so is an open_clip tower without tag; `loaded` says so.
 
     Raises:
-        ValueError: as `processor`; or weights are missing, or the language model's logits are not a plain head's.
+        ValueError: as `processor`; or weights are missing, or the language model's logits are made in an unknown way.
     """
     if settings.path:
         return _saved(settings, settings.path)
@@ -111,7 +111,7 @@ def _saved_processor(settings: ModelSettings, path: str) -> Processor:
         raise ValueError(f"`model.language_layers` must be {layers} for {path!r}, got {settings.language_layers}.")
     geometry = ImageGeometry(config.image_size, config.patches, *image_statistics(path))
     tokenizer = local_or_hub(AutoTokenizer, path)
-    return _checked(Processor(tokenizer, geometry, config.image_token_id, settings.chat))
+    return _checked(Processor(tokenizer, geometry, config.image_token_id, settings.chat, settings.image_place))
 
 
 def _saved(settings: ModelSettings, path: str) -> Backbone:
@@ -144,7 +144,7 @@ def _parts(settings: ModelSettings) -> Parts:
 def _processor(settings: ModelSettings, parts: Parts) -> Processor:
     of = open_clip_statistics if parts.vision.startswith(PREFIX) else image_statistics
     geometry = ImageGeometry(parts.side, parts.facts.patches, *of(parts.vision))
-    return _checked(Processor(parts.tokenizer, geometry, parts.image_token_id, settings.chat))
+    return _checked(Processor(parts.tokenizer, geometry, parts.image_token_id, settings.chat, settings.image_place))
 
 
 def _checked(made: Processor) -> Processor:

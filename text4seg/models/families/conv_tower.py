@@ -1,8 +1,10 @@
-"""The tiny model's eyes: strided convolutions, one residual block, and a place for every position.
+"""The tiny model's eyes: strided convolutions, a residual block, and a code for every row and column.
 
 A vision transformer of this size does not learn shapes in the time that the tiny model has: on the scenes, with a
 class for every cell as its target, three CLIP layers name 20 % of the shapes right after 12,800 pictures (of eight, so
 12 % is chance), this tower 90 % after 8,000. Both know colours after 3,000.
+Features are normalised before their place is added: where the place was a seventh of them, a language model whose
+image tokens knew what was asked for still did not find the rows (IoU 0.19 after 1,100 steps instead of 0.39).
 
 Axis legend: B batch, C channels, S side in pixels, G side of the feature map, T = G * G.
 """
@@ -18,7 +20,6 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutput
 
 GROUPS = 4
-POSITION_SPREAD = 0.4
 
 
 class ConvTowerConfig(PreTrainedConfig):
@@ -78,8 +79,10 @@ class ConvTower(PreTrainedModel):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(GROUPS, after), nn.GELU()]
         self.stem = nn.Sequential(*layers)
         self.blocks = nn.Sequential(*(ResidualBlock(config.hidden_size) for _ in range(config.num_hidden_layers)))
+        self.norm = nn.LayerNorm(config.hidden_size)
         side = config.image_size // config.patch_size
-        self.places = nn.Parameter(POSITION_SPREAD * sincos_2d(side, config.hidden_size))
+        self.rows = nn.Parameter(torch.randn(side, 1, config.hidden_size))
+        self.cols = nn.Parameter(torch.randn(1, side, config.hidden_size))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -87,19 +90,10 @@ class ConvTower(PreTrainedModel):
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutput:
         """Features of images ``[B, 3, S, S]``: ``[B, T, hidden_size]``, also as the only hidden state."""
-        pixels = pixel_values.to(self.places.dtype)
-        features_BTC = self.blocks(self.stem(pixels)).flatten(2).transpose(1, 2) + self.places
+        features_BCGG = self.blocks(self.stem(pixel_values.to(self.rows.dtype)))
+        places_TC = (self.rows + self.cols).flatten(0, 1)
+        features_BTC = self.norm(features_BCGG.flatten(2).transpose(1, 2)) + places_TC
         return BaseModelOutput(last_hidden_state=features_BTC, hidden_states=(features_BTC,))
-
-
-def sincos_2d(side: int, width: int) -> Tensor:
-    """Sines and cosines of row and column, ``[side * side, width]``; Vaswani et al. 2017, section 3.5, in 2-D."""
-    rates = torch.exp(torch.arange(width // 4) * (-math.log(100.0) / (width // 4)))
-    angles = torch.arange(side)[:, None] * rates
-    waves = torch.cat([angles.sin(), angles.cos()], 1)
-    rows = waves[:, None].expand(side, side, -1)
-    cols = waves[None].expand(side, side, -1)
-    return torch.cat([rows, cols], -1).reshape(side * side, -1)
 
 
 AutoConfig.register(ConvTowerConfig.model_type, ConvTowerConfig)

@@ -5,10 +5,22 @@ Source: LLaVA-1.5 (arXiv 2310.03744); checkpoints such as ``llava-hf/llava-1.5-7
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import torch
-from transformers import AutoConfig, AutoTokenizer, LlavaForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
 from text4seg.models.backbone import Backbone
+from text4seg.models.families.towers import run_tower
 from text4seg.models.loading import local_or_hub, refuse_missing
 from text4seg.models.processor import ImageGeometry, Processor, image_statistics
 from text4seg.models.settings import ModelSettings
@@ -31,8 +43,8 @@ def processor(settings: ModelSettings) -> Processor:
         raise ValueError(
             f"`model.image_size` must be {side} for {path!r}, got {settings.image_size}; `compose` is free."
         )
-    geometry = ImageGeometry(side, config.image_seq_length, *image_statistics(path))
-    return Processor(local_or_hub(AutoTokenizer, path), geometry, config.image_token_id, settings.chat)
+    geometry = ImageGeometry(side, _image_tokens(config), *image_statistics(path))
+    return Processor(_tokenizer(path), geometry, config.image_token_id, settings.chat, settings.image_place)
 
 
 def load(settings: ModelSettings) -> Backbone:
@@ -46,4 +58,44 @@ def load(settings: ModelSettings) -> Backbone:
         LlavaForConditionalGeneration, path, output_loading_info=True, dtype=getattr(torch, settings.dtype)
     )
     refuse_missing(path, info["missing_keys"])
-    return Backbone(model, processor(settings), loaded=f"{path}, all weights loaded")
+    made = processor(settings)
+    files = {"processor_config.json": _processor_config(model.config, made)}
+    return Backbone(model, made, loaded=f"{path}, all weights loaded", files=files)
+
+
+def _processor_config(config: LlavaConfig, made: Processor) -> dict[str, Any]:
+    """What transformers' own processor needs in order to count a picture's tokens as the model does."""
+    vision: Any = config.vision_config
+    patch, strategy = vision.patch_size, config.vision_feature_select_strategy
+    return {
+        "processor_class": "LlavaProcessor",
+        "image_token": made.tokenizer.convert_ids_to_tokens(made.image_token_id),
+        "patch_size": patch,
+        "vision_feature_select_strategy": strategy,
+        # Beside the patches; with `default` it takes one off again, as the model does.
+        "num_additional_image_tokens": made.geometry.num_tokens
+        - (made.geometry.side // patch) ** 2
+        + (strategy == "default"),
+    }
+
+
+@torch.no_grad()
+def _image_tokens(config: LlavaConfig) -> int:
+    """A picture's tokens, counted on a tower without weights.
+
+    The configuration's own number is 576 wherever a checkpoint states none, as those on the hub do.
+    """
+    with torch.device("meta"):
+        vision: Any = config.vision_config
+        tower, side = AutoModel.from_config(vision).eval(), vision.image_size
+        out_BTC = run_tower(tower, torch.zeros(1, 3, side, side, dtype=tower.dtype), interpolates=False)
+    return out_BTC.shape[1] - (config.vision_feature_select_strategy == "default")
+
+
+def _tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, with the chat template from the processor's files where older checkpoints keep it."""
+    tokenizer = local_or_hub(AutoTokenizer, path)
+    if not tokenizer.chat_template:
+        with suppress(OSError, ValueError):  # without such files it has none; rendering says so
+            tokenizer.chat_template = ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
+    return tokenizer

@@ -27,10 +27,14 @@ SIZES = {
     "patch": 16,
     "width": 192,
     "vision_layers": 1,
-    "language_layers": 5,
+    "language_layers": 6,
     "heads": 4,
     "seed": 0,
 }
+ATTENTION = "eager"
+"""At this size a step in bfloat16 takes half the time that it takes with PyTorch's fused attention on a CPU."""
+IMAGE_PLACE = "last"
+"""Behind the question: a model this small learns to write masks only when its image tokens know what is asked for."""
 TEXT_SPREAD = 0.06
 """Standard deviation of the random text weights: at this width 0.02 leaves the residual stream too quiet to learn."""
 
@@ -42,7 +46,9 @@ def processor(settings: ModelSettings) -> Processor:
     tokenizer = tiny_tokenizer()
     sizes = _sizes(settings.options)
     geometry = ImageGeometry(sizes["image"], (sizes["image"] // sizes["patch"]) ** 2)
-    return Processor(tokenizer, geometry, tokenizer.get_vocab()["<image>"], settings.chat)
+    return Processor(
+        tokenizer, geometry, tokenizer.get_vocab()["<image>"], settings.chat, settings.image_place or IMAGE_PLACE
+    )
 
 
 def load(settings: ModelSettings) -> Backbone:
@@ -52,12 +58,15 @@ def load(settings: ModelSettings) -> Backbone:
         ValueError: the checkpoint is missing or an option is unknown.
     """
     if settings.path != RANDOM:
-        return llava.load(_embedded(settings))
+        backbone = llava.load(_embedded(settings))
+        backbone.core.set_attn_implementation(ATTENTION)
+        return backbone
     made = processor(settings)
     sizes = _sizes(settings.options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(sizes["seed"])
         model = LlavaForConditionalGeneration(_config(sizes, made))
+        model.set_attn_implementation(ATTENTION)
         _start(model)
     for weight in model.parameters():  # `model.to` would also round the rotary tables
         weight.data = weight.data.to(getattr(torch, settings.dtype))
