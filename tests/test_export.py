@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import torch
 from checkpoints import SIDE, picture, write_language, write_llava, write_vision
 from peft import PeftModel
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from small import MODEL, SHORT, write_config
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
 from text4seg import export, fit
 from text4seg.models.backbone import Backbone
+from text4seg.report.run import load_run
 
 
 def trained(folder: Path, *model: str) -> Path:
@@ -70,6 +72,9 @@ def test_the_code_that_is_printed_runs(tmp_path, capsys, family) -> None:
     code += "\nprint(model.dtype, len(tokenizer) > 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.split() == ["torch.bfloat16", "True"], done.stderr
+    with safe_open(out / "model.safetensors", "pt") as stored:
+        sizes = [stored.get_slice(name).get_shape() for name in stored.keys()]  # noqa: SIM118 it is no mapping
+    assert sum(map(math.prod, sizes)) == sum(p.numel() for p in load_run(run, "base")[1].core.parameters()), "tied once"
 
 
 def test_an_export_that_fails_leaves_nothing(llava, tmp_path, monkeypatch, capsys) -> None:

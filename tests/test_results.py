@@ -86,6 +86,13 @@ def test_a_context_that_is_shorter_than_some_samples(config, tmp_path, capsys):
     assert "max_length: 2048" in (run / "config.yaml").read_text(), "what was asked for stays on record"
 
 
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_cells_in_front_of_the_question_are_mentioned(config, tmp_path, capsys, place):
+    words = [*MODEL, *SHORT, "loss.cells=1", f"model.image_place={place}", f"run_dir={tmp_path / 'run'}"]
+    assert main(["--config", str(config), *words]) == 0
+    assert ("cells:      image tokens stand before" in capsys.readouterr().out) is (place == "first")
+
+
 def test_the_journal_names_the_rate_that_a_step_used(config, tmp_path):
     run = tmp_path / "run"
     words = [*MODEL, *SHORT, "trainer.steps=5", "trainer.log_every=1", "optim.lr=0.01", "optim.warmup_ratio=0.4"]

@@ -81,6 +81,7 @@ def test_one_lora_step_changes_adapters_only(settings) -> None:
 @torch.inference_mode()
 def test_a_padded_neighbour_does_not_change_the_text(settings) -> None:
     backbone = load_backbone(settings)
+    backbone.core.set_attn_implementation("sdpa")  # the tiny model's own rounds to float32
     backbone.model.double().eval()
     short, long = [("red?", None)], [("the second of the three large cars from the left?", None)]
     greedy = {"do_sample": False, "max_new_tokens": 12, "pad_token_id": backbone.processor.pad_id}
@@ -113,8 +114,7 @@ def test_saved_and_loaded_it_is_the_same(settings, dtype, tmp_path) -> None:
     backbone = load_backbone(replace(settings, dtype=dtype))
     backbone.model.eval()
     backbone.save(tmp_path)
-    family = "llava" if settings.family == "tiny" else settings.family
-    again = load_backbone(ModelSettings(family, path=str(tmp_path), dtype=dtype))
+    again = load_backbone(ModelSettings(settings.family, path=str(tmp_path), dtype=dtype))
     again.model.eval()
     before, after = backbone.model.state_dict(), again.model.state_dict()
     assert before.keys() == after.keys()

@@ -111,7 +111,7 @@ class Score(Callback):
             warnings.warn(
                 f"{scores['all_others']:.0%} of the validation answers say 'others' everywhere, where "
                 f"{scores['ceiling_all_others']:.0%} should: the model has not found the picture yet, or has "
-                "collapsed. Early in training this is common; if it stays, start on the `full` codec "
-                "(data.curriculum) or lower the learning rate.",
+                "collapsed. Early in training this is common; if it stays, let image tokens name their cells "
+                "(loss.cells=1 model.image_place=last) or lower the learning rate.",
                 stacklevel=2,
             )

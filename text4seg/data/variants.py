@@ -1,7 +1,7 @@
 """How an answer is written: codec, grid and rule, and a curriculum that moves from one way to another.
 
-Source of the dense-to-run-length curriculum: this project's own measurement (see docs/architecture.md): a model that
-starts from random weights finds the picture through one word a cell, hardly ever through run lengths.
+Source: this project's own measurement (see docs/architecture.md). A model that starts from random weights first names
+cells, then writes run lengths on one grid, then on several, from which it composes grids that it never saw.
 """
 
 from __future__ import annotations

@@ -121,9 +121,10 @@ class Backbone:
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write weights and tokenizer as an ordinary checkpoint folder, in `dtype` where given."""
         core = self.core
-        state = core.state_dict()
+        state = core.state_dict(keep_vars=True)  # tied weights are one object then, and stay one
         if dtype is not None:
-            state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+            cast = {id(v): v.detach().to(dtype) for v in state.values() if v.is_floating_point()}
+            state = {k: cast.get(id(v), v) for k, v in state.items()}
         core.save_pretrained(folder, state_dict=state)
         if dtype is not None:
             _state_dtype(Path(folder) / "config.json", str(dtype).removeprefix("torch."))

@@ -1,6 +1,6 @@
 """Before the tiny model learns to write it learns to see: its vision tower names what lies in the quarters of a cell.
 
-    python -m text4seg.training.eyes --config conf/tiny-pretrain.yaml --out runs/tiny-eyes [--steps 700]
+    python -m text4seg.training.eyes --config conf/tiny-pretrain.yaml --out runs/tiny-eyes [--steps 600]
 
 Real backbones bring a pre-trained tower; the tiny one has to make its own. Trained through the text alone it knew
 colours after 2,000 steps and no shape at all (see docs/architecture.md); with a linear head on its features, which is
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, required=True, help="the recipe whose training set is used")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
-    parser.add_argument("--steps", type=int, default=700, help="steps of 32 pictures; default: %(default)s")
+    parser.add_argument("--steps", type=int, default=600, help="steps of 32 pictures; default: %(default)s")
     given = parser.parse_args(argv)
     return guarded(lambda: _train(load(given.config, [], Config), given.out, given.steps))
 

@@ -102,6 +102,8 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
             _announce(console, run, backbone, report)
             if data.data.max_length < config.data.max_length:
                 console.print(f"context:    {data.data.max_length} tokens; longer samples are left out")
+            if config.loss.cells and backbone.processor.image_place == "first":
+                console.print("cells:      image tokens stand before the question they answer; see model.image_place")
             write_whole(run / "config.yaml", to_yaml(config))
             write_stamp(run, config, backbone, report)
         with suppress(StoppedError):

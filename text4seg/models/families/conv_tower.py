@@ -67,6 +67,7 @@ class ConvTower(PreTrainedModel):
     config_class = ConvTowerConfig
     base_model_prefix = "vision_tower"
     main_input_name = "pixel_values"
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # it attends to nothing: whatever the text does
 
     def __init__(self, config: ConvTowerConfig) -> None:
         super().__init__(config)
