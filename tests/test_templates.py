@@ -42,6 +42,9 @@ def test_a_question_does_not_tell_whether_there_is_a_target(task, labels, seed):
 def test_the_fixed_template_is_the_same_every_time():
     assert {DEFAULT.fixed("referring", ["the dog"]) for _ in range(9)} == {DEFAULT.fixed("referring", ["the dog"])}
     assert DEFAULT.fixed("referring", ["a"], 1) != DEFAULT.fixed("referring", ["a"], 0)
+    question, opener = DEFAULT.fixed("generalized", ["a"], found=False)
+    assert question == DEFAULT.fixed("generalized", ["a"])[0]
+    assert opener in NO_TARGET_ANSWERS
 
 
 def test_an_unknown_task_is_named():

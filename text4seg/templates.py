@@ -147,10 +147,11 @@ class Templates:
         openers = self.answers[family] if found else self.no_target_answers
         return _fill(question, labels), _fill(rng.choice(openers), labels)
 
-    def fixed(self, task: str, labels: Sequence[str], index: int = 0) -> tuple[str, str]:
+    def fixed(self, task: str, labels: Sequence[str], index: int = 0, *, found: bool = True) -> tuple[str, str]:
         """The question and answer opener number `index`: what evaluation uses, so that chance moves no score."""
         family = _family(task)
-        questions, answers = self.questions[family], self.answers[family]
+        questions = self.questions[family]
+        answers = self.answers[family] if found else self.no_target_answers
         return _fill(questions[index % len(questions)], labels), _fill(answers[index % len(answers)], labels)
 
     @classmethod

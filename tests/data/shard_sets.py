@@ -78,7 +78,7 @@ class WordProcessor:
         text = "".join(question + (answer or "") for question, answer in turns)
         return Encoded([ord(letter) for letter in text], [True] * len(text), None)
 
-    def collate(self, batch: Any, side: str = "right") -> dict[str, Any]:
+    def collate(self, batch: Any, side: str = "right", **padding: int) -> dict[str, Any]:
         return {"texts": ["".join(map(chr, encoded.input_ids)) for encoded in batch]}
 
 

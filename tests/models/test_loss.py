@@ -141,3 +141,23 @@ def test_the_published_reduction_depends_on_the_micro_batch() -> None:
     """Why `sample` is the default."""
     together, apart = gradients(8, "token"), gradients(1, "token")
     assert not all(torch.allclose(together[n], apart[n], rtol=1e-3) for n in together)
+
+
+def test_padding_to_a_multiple_changes_no_loss() -> None:
+    module = cells_module(1.0)
+    module.backbone.core.set_attn_implementation("sdpa")  # the tiny model's own rounds to float32
+    module.backbone.model.double().eval()
+    made = module.backbone.processor
+    encoded = [made.encode(picture(n), [(QUESTION, a)], ["others", "red"] * 8) for n, a in enumerate(ANSWERS[:3])]
+    longest = max(len(one.input_ids) for one in encoded)
+    rounded = -(-longest // 16) * 16
+    assert longest + 1 < rounded
+    found = {}
+    for multiple, room in ((1, None), (16, None), (16, longest + 1), (16, longest - 1)):
+        batch = made.collate(encoded, pad_to_multiple_of=multiple, max_length=room)
+        batch["pixel_values"] = batch["pixel_values"].double()
+        assert len({batch[name].shape for name in ("input_ids", "attention_mask", "labels", "cells")}) == 1
+        found.setdefault(batch["input_ids"].shape[1], []).append(float(module.training_step(batch, 0)))
+    assert {length: len(losses) for length, losses in found.items()} == {longest: 2, rounded: 1, longest + 1: 1}
+    losses = sum(found.values(), [])
+    assert max(losses) - min(losses) < 1e-12

@@ -68,7 +68,8 @@ def conversation(sample: Sample, variant: Variant, with_hint: bool) -> list[tupl
     pairs = []
     for turn, plane in zip(sample.turns, sample.masks, strict=True):
         if variant.plain:
-            question, opener = DEFAULT.fixed(turn.task, turn.labels[1:])
+            found = bool(np.isin(plane, (0, IGNORE), invert=True).any())
+            question, opener = DEFAULT.fixed(turn.task, turn.labels[1:], found=found)
             turn = replace(turn, question=question, answer_prefix=opener)
         grid = rasterize(plane, turn.labels, variant.size, variant.rule, IGNORE)
         pairs.append((_question(turn, variant, with_hint), answer(turn.answer_prefix, encode(grid, variant.codec))))

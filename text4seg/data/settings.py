@@ -82,6 +82,8 @@ class DataSettings:
     """Samples held back for shuffling, per worker."""
     max_length: int = 2048
     """Tokens; a longer sample is counted and skipped, never cut."""
+    pad_to_multiple_of: int = 16
+    """Training batches are padded to such a multiple: fewer shapes to prepare kernels for, and kind to tensor cores."""
     val_batch_size: int = 16
     on_error: str = "skip"
     """What a broken sample does: skip (counted, named) or raise."""

@@ -136,7 +136,13 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         self, held: list[tuple[str, Encoded]], worker: int, cursor: Cursor, reasons: list[str]
     ) -> dict[str, Any]:
         keys, encoded = zip(*held, strict=True)
-        batch: dict[str, Any] = dict(self.processor.collate(encoded))
+        batch: dict[str, Any] = dict(
+            self.processor.collate(
+                encoded,
+                pad_to_multiple_of=self.settings.pad_to_multiple_of,
+                max_length=self.settings.max_length,
+            )
+        )
         batch["origin"] = Origin(worker, cursor, keys, tuple(reasons[:NAMED]), len(reasons))
         return batch
 

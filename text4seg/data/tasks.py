@@ -125,7 +125,7 @@ def _words(
     task: str, asked: Sequence[str], found: bool, settings: TaskSettings, templates: Templates, rng: random.Random
 ) -> tuple[str, str]:
     if settings.fixed_template:
-        return templates.fixed(task, asked)
+        return templates.fixed(task, asked, found=found)
     return templates.ask(task, asked, rng, found=found)
 
 

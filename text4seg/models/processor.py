@@ -148,10 +148,14 @@ class Processor:
         known = {label: self._text_ids(f"{label}|", plain=True)[0] for label in set(labels)}
         return [known[label] for label in labels]
 
-    def collate(self, batch: Sequence[Encoded], side: str = "right") -> dict[str, Tensor]:
+    def collate(
+        self, batch: Sequence[Encoded], side: str = "right", pad_to_multiple_of: int = 1, max_length: int | None = None
+    ) -> dict[str, Tensor]:
         """Pad conversations to one length.
 
         Args:
+            pad_to_multiple_of: the length is rounded up to such a multiple, but not beyond `max_length`.
+            max_length: tokens that the model has room for.
             side: `right` for training (adds ``labels`` ``[B, T]`` with -100 outside the answers), `left` for
                 generation.
 
@@ -159,7 +163,9 @@ class Processor:
             ``input_ids`` and ``attention_mask`` ``[B, T]``, ``pixel_values`` ``[B, 3, S, S]``; where image tokens have
             to name their cells also ``cells`` ``[B, T]``: the token that each position names, -100 elsewhere.
         """
-        length = max(len(e.input_ids) for e in batch)
+        longest = max(len(e.input_ids) for e in batch)
+        rounded = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
+        length = rounded if max_length is None else max(longest, min(rounded, max_length))
         ids = torch.full((len(batch), length), self.pad_id)
         attention = torch.zeros_like(ids)
         labels = torch.full_like(ids, -100)

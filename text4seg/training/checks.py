@@ -35,6 +35,7 @@ LOWEST: dict[str, float] = {
     "data.workers": 0,
     "data.shuffle_buffer": 0,
     "data.max_length": 1,
+    "data.pad_to_multiple_of": 1,
     "data.val.limit": 1,
     "data.train.build.limit": 1,
     "data.val.build.limit": 1,
