@@ -78,6 +78,42 @@ def test_rows_without_end_are_stopped_long_before_the_bound():
     assert model.passes < bound / 4
 
 
+@pytest.mark.parametrize(
+    ("codec", "loop", "most"),
+    [
+        ("rrle", "red car below the red car ", 512),
+        ("full", "red car below the red car ", 512),
+        ("rrle", "others *2| ", len("others *2| ") * (2 * 16 + 4)),
+        ("irle", "others *2| ", len("others *2| ") * (2 * 16 * 3 + 4)),
+        ("full", "others|", len("others|") * (2 * 16 + 4)),
+    ],
+)
+def test_a_line_without_end_is_stopped(codec, loop, most):
+    asked = items(2, size=(3, 16), codec=codec)
+    model = Reciter(["<seg>others *16\n " + loop * 2000, GOOD])
+    text, good = generate(backbone_of(model), prompts_of(["a", "b"]), asked, DecodingSettings(max_new_tokens=9000))
+    assert most - 2 * len(loop) <= len(text) <= most + 2 * len(loop) + 20
+    assert good == GOOD
+
+
+@pytest.mark.parametrize("codec", ["rrle", "irle", "full"])
+def test_no_well_formed_answer_is_stopped(codec):
+    rng = np.random.default_rng(0)
+    label = "the second red car from the left, seen from behind, with its lights on, beside the long white wall"
+    for words, size in (
+        (" ".join([label] * 8), (1, 1)),
+        (label, (1, 12)),
+        (label, (5, 4)),
+        ("a", (40, 1)),
+        ("a", (9, 9)),
+    ):
+        labels = ("others", words)
+        ids = np.arange(12)[None] % 2 if size == (1, 12) else rng.integers(0, 2, size)
+        text = answer(f"Here is the mask of {words}:", encode(LabelGrid(ids, labels), codec))
+        asked = items(1, size=size, codec=codec, labels=labels)
+        assert generate(backbone_of(Reciter([text])), prompts_of(["a"]), asked, DecodingSettings()) == [text]
+
+
 def test_irle_has_no_rows_to_count():
     text = "<seg>" + "others *1\n" * 15 + "</seg>"
     model = Reciter([text])
@@ -90,7 +126,7 @@ def test_the_closing_tag_is_seen_however_tokens_cut_it():
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.Fuse()
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
-    stop = AnswerEnds(wrapped, [None, None, None])
+    stop = AnswerEnds(wrapped, items(3))
     steps = torch.tensor([[4, 1, 2, 3], [4, 6, 7, 8], [5, 4, 4, 4]]).T
     seen = [stop(step[:, None], torch.empty(0)).tolist() for step in steps]
     assert seen == [[False, False, True], [False, False, True], [False, False, True], [True, True, True]]

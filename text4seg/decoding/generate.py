@@ -48,7 +48,7 @@ def generate(
         return []
     tokenizer = backbone.processor.tokenizer
     bound = settings.max_new_tokens or token_bound(tokenizer, items, LONGEST)
-    ends = AnswerEnds(tokenizer, [None if item.codec == "irle" else item.size[0] for item in items])
+    ends = AnswerEnds(tokenizer, items)
     model: Any = backbone.model
     with evaluating(model), _greedy(model, tokenizer), torch.inference_mode():
         out = model.generate(

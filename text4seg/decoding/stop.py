@@ -1,18 +1,25 @@
-"""When an answer is finished: at ``</seg>``, or when it has run far past the rows that were asked for.
+"""When an answer is finished: at ``</seg>``, or when it is plainly going round in circles.
 
 The tag is plain text that a tokenizer may cut in any way, so the text is watched, not token ids.
-Axis legend: B answers of the batch, L tokens.
+Axis legend: B answers of the batch, L tokens; H, W rows and columns of an answer's grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import StoppingCriteria
 
+if TYPE_CHECKING:
+    from text4seg.data.items import Item
+
 CLOSE = "</seg>"
+_SEPARATOR = re.compile(r"[|*\n]")
+_LETTERS = 512
+"""So many letters without a separator are no label and no opening sentence, unless the labels themselves are long."""
 
 
 class AnswerEnds(StoppingCriteria):
@@ -20,16 +27,12 @@ class AnswerEnds(StoppingCriteria):
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        rows: for each answer, how many text lines it should have; None where the spelling has no lines.
+        items: what each prompt asks for; the size, codec and labels of each count.
     """
 
-    def __init__(self, tokenizer: Any, rows: Sequence[int | None]) -> None:
+    def __init__(self, tokenizer: Any, items: Iterable[Item]) -> None:
         self._tokenizer = tokenizer
-        # Twice the rows: so much surplus is a model going round in circles; the parser reads no more rows than asked.
-        self._most = [None if n is None else 2 * n + 2 for n in rows]
-        self._tails = [""] * len(rows)
-        self._lines = [0] * len(rows)
-        self._done = [False] * len(rows)
+        self._watches = [_Watch(item) for item in items]
         self._pieces: dict[int, str] = {}
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
@@ -42,17 +45,11 @@ class AnswerEnds(StoppingCriteria):
         Returns:
             bool ``[B]``: which answers are finished.
         """
-        for i, token in enumerate(input_ids[:, -1].tolist()):
-            if not self._done[i]:
-                self._done[i] = self._ends(i, self._piece(token))
-        return torch.tensor(self._done, dtype=torch.bool, device=input_ids.device)
-
-    def _ends(self, i: int, piece: str) -> bool:
-        text = self._tails[i] + piece
-        self._tails[i] = text[-(len(CLOSE) - 1) :]
-        self._lines[i] += piece.count("\n")
-        most = self._most[i]
-        return CLOSE in text or (most is not None and self._lines[i] > most)
+        done = [
+            watch.ends(self._piece(token))
+            for watch, token in zip(self._watches, input_ids[:, -1].tolist(), strict=True)
+        ]
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
     def _piece(self, token: int) -> str:
         if token not in self._pieces:
@@ -60,3 +57,37 @@ class AnswerEnds(StoppingCriteria):
                 [token], skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         return self._pieces[token]
+
+
+class _Watch:
+    """One answer. Of lines, runs in a line, and letters between separators it may have twice what a grid can take:
+    so much surplus says that the model will not find the end, and the parser has no use for it."""
+
+    def __init__(self, item: Item) -> None:
+        height, width = item.size
+        lines, runs = (1, height * width) if item.codec == "irle" else (height, width)
+        self._most_lines = None if item.codec == "irle" else 2 * lines + 2
+        self._most_runs = 2 * runs + 2
+        self._most_letters = max(_LETTERS, 4 * len(", ".join(item.labels)))
+        self._tail = ""
+        self._lines = self._runs = self._letters = 0
+        self._done = False
+
+    def ends(self, piece: str) -> bool:
+        """Whether the answer is finished with this piece of text; once it is, it stays so."""
+        if not self._done:
+            self._done = self._closed(piece) | self._circles(piece)
+        return self._done
+
+    def _closed(self, piece: str) -> bool:
+        text = self._tail + piece
+        self._tail = text[-(len(CLOSE) - 1) :]
+        return CLOSE in text
+
+    def _circles(self, piece: str) -> bool:
+        self._lines += piece.count("\n")
+        self._runs = piece.count("|", piece.rfind("\n") + 1) + (0 if "\n" in piece else self._runs)
+        last = max((match.end() for match in _SEPARATOR.finditer(piece)), default=None)
+        self._letters = self._letters + len(piece) if last is None else len(piece) - last
+        too_many_lines = self._most_lines is not None and self._lines > self._most_lines
+        return too_many_lines or self._runs > self._most_runs or self._letters > self._most_letters
