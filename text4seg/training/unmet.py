@@ -17,7 +17,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from text4seg.mistakes import guarded
 
@@ -50,7 +50,8 @@ def _run(model: Path, out: Path, seed: int) -> int:
     from text4seg.models.settings import ModelSettings
 
     backbone = load_backbone(ModelSettings(path=str(model)))
-    weight_VD = backbone.core.get_input_embeddings().weight
+    embeddings: Any = backbone.core.get_input_embeddings()
+    weight_VD: Tensor = embeddings.weight
     pushed_V = pushed(weight_VD)
     with torch.no_grad():
         weight_VD.copy_(redrawn(weight_VD, pushed_V, seed))
