@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import warnings
 from pathlib import Path
@@ -125,7 +124,7 @@ def test_a_stop_is_saved_and_goes_on(config, whole, tmp_path, monkeypatch, capfd
 
     def disturbed(self, batch, batch_idx):
         if batch_idx == 2 * step - 1:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         return original(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
@@ -145,7 +144,8 @@ def test_ctrl_c_twice_ends_at_once(config, tmp_path, monkeypatch, capfd):
 
     def twice() -> None:
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            # Not os.kill: another thread may take that signal, and two of them before this one looks are one.
+            signal.raise_signal(signal.SIGINT)
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:

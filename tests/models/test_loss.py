@@ -157,7 +157,7 @@ def test_padding_to_a_multiple_changes_no_loss() -> None:
         batch = made.collate(encoded, pad_to_multiple_of=multiple, max_length=room)
         batch["pixel_values"] = batch["pixel_values"].double()
         assert len({batch[name].shape for name in ("input_ids", "attention_mask", "labels", "cells")}) == 1
-        found.setdefault(batch["input_ids"].shape[1], []).append(float(module.training_step(batch, 0)))
+        found.setdefault(batch["input_ids"].shape[1], []).append(module.training_step(batch, 0).item())
     assert {length: len(losses) for length, losses in found.items()} == {longest: 2, rounded: 1, longest + 1: 1}
     losses = [loss for each in found.values() for loss in each]
     assert max(losses) - min(losses) < 1e-12
