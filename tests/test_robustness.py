@@ -144,10 +144,11 @@ def test_ctrl_c_twice_ends_at_once(config, tmp_path, monkeypatch, capfd):
 
     def twice() -> None:
         for _ in range(2):
-            # Not os.kill: another thread may take that signal, and two of them before this one looks are one.
+            # Not os.kill: another thread may take the signal, and two of them before this one looks are one.
             signal.raise_signal(signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
+    # A shell starts what it runs in the background with Ctrl-C ignored; here it has its usual meaning.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         at_validation(patch, 4, twice)
         assert main(["--config", str(config), *WORDS, f"run_dir={run}"]) == 130
