@@ -148,7 +148,10 @@ class Templates:
         return _fill(question, labels), _fill(rng.choice(openers), labels)
 
     def fixed(self, task: str, labels: Sequence[str], index: int = 0, *, found: bool = True) -> tuple[str, str]:
-        """The question and answer opener number `index`: what evaluation uses, so that chance moves no score."""
+        """The question and answer opener number `index`: what evaluation uses, so that chance moves no score.
+
+        `found` as in `ask`: a thing that is not there gets another opener, never another question.
+        """
         family = _family(task)
         questions = self.questions[family]
         answers = self.answers[family] if found else self.no_target_answers

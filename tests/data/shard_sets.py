@@ -79,7 +79,7 @@ class WordProcessor:
         return Encoded([ord(letter) for letter in text], [True] * len(text), None)
 
     def collate(self, batch: Any, side: str = "right", **padding: int) -> dict[str, Any]:
-        return {"texts": ["".join(map(chr, encoded.input_ids)) for encoded in batch]}
+        return {"texts": ["".join(map(chr, encoded.input_ids)) for encoded in batch], "padding": padding}
 
 
 def data_settings(**changes: Any) -> DataSettings:

@@ -105,6 +105,11 @@ def test_shards_without_a_usable_record_raise_instead_of_hanging(tmp_path, worke
         batches(stream_of(tmp_path / "set", Position.start(1)), workers, 1)
 
 
+def test_batches_are_padded_as_the_settings_say(folder):
+    (batch,) = batches(stream_of(folder, Position.start(1), pad_to_multiple_of=4, max_length=99_999), 0, 1)
+    assert batch["padding"] == {"pad_to_multiple_of": 4, "max_length": 99_999}
+
+
 def test_samples_that_are_too_long_are_skipped(folder):
     with pytest.raises(ValueError, match="the limit is 10"):
         batches(stream_of(folder, Position.start(1), max_length=10), 0, 1)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from text4seg.data.items import conversation
 from text4seg.data.sources.scenes.examples import examples
 from text4seg.data.sources.settings import ScenesSettings, TaskSettings
 from text4seg.data.tasks import samples
 from text4seg.data.types import IGNORE, Example, Referent
+from text4seg.data.variants import Variant
 from text4seg.templates import ANSWERS, NO_TARGET_ANSWERS, QUESTIONS
 
 TASKS = ("referring", "generalized", "all", "partial", "conditioned", "semantic", "mix")
@@ -139,6 +141,20 @@ def test_the_first_turn_can_be_fixed(scenes):
 def test_fixed_templates_leave_nothing_to_chance(scenes):
     questions = {sample.turns[0].question for sample in ask(scenes, "all", fixed_template=True)}
     assert questions == {QUESTIONS["all"][0]}
+
+
+def test_fixed_templates_do_not_claim_what_is_not_there(scenes):
+    """Neither those of a built set nor the plain wording that a variant puts in their place."""
+    found = ask(scenes, "generalized", fixed_template=True)
+    variant = Variant("rrle", (4, 4), "center", plain=True)
+    seen = set()
+    for sample in found:
+        (turn,), ((_, text),) = sample.turns, conversation(sample, variant, False)
+        there = bool(sample.masks.any())
+        assert turn.answer_prefix == (ANSWERS["partial"] if there else NO_TARGET_ANSWERS)[0]
+        assert text.startswith(turn.answer_prefix)
+        seen.add(there)
+    assert seen == {True, False}
 
 
 def test_ignored_pixels_stay_ignored_and_keys_lose_their_dots():

@@ -1,7 +1,7 @@
 """When an answer is finished: at ``</seg>``, or when it is plainly going round in circles.
 
 The tag is plain text that a tokenizer may cut in any way, so the text is watched, not token ids.
-Axis legend: B answers of the batch, L tokens; H, W rows and columns of an answer's grid.
+Axis legend: B answers of the batch, L tokens.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class _Watch:
 
     def __init__(self, item: Item) -> None:
         height, width = item.size
-        lines, runs = (1, height * width) if item.codec == "irle" else (height, width)
-        self._most_lines = None if item.codec == "irle" else 2 * lines + 2
-        self._most_runs = 2 * runs + 2
+        flat = item.codec == "irle"  # its runs go through all rows and know no lines
+        self._most_lines = None if flat else 2 * height + 2
+        self._most_runs = 2 * (height * width if flat else width) + 2
         self._most_letters = max(_LETTERS, 4 * len(", ".join(item.labels)))
         self._tail = ""
         self._lines = self._runs = self._letters = 0
