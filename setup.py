@@ -36,6 +36,8 @@ setup(
     extras_require={
         # Lightning's own extra caps deepspeed; it is built against the installed torch (see the Makefile).
         "deepspeed": ["deepspeed>=0.17"],
+        # Frozen weights in 4 or 8 bits (`model.quantize`); needs a GPU.
+        "quantize": ["bitsandbytes>=0.46"],
         "dev": [
             "hypothesis>=6.100",
             "ipykernel>=6.29",

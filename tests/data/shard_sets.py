@@ -76,7 +76,7 @@ class WordProcessor:
 
     def encode(self, image: Any, turns: Any, cells: Any = None) -> Encoded:
         text = "".join(question + (answer or "") for question, answer in turns)
-        return Encoded([ord(letter) for letter in text], [True] * len(text), None)
+        return Encoded([ord(letter) for letter in text], [True] * len(text), {})
 
     def collate(self, batch: Any, side: str = "right", **padding: int) -> dict[str, Any]:
         return {"texts": ["".join(map(chr, encoded.input_ids)) for encoded in batch], "padding": padding}

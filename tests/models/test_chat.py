@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoTokenizer
 
-from text4seg.models.chat import IMAGE, render
+from text4seg.models.chat import IMAGE, Layout, render
 from text4seg.models.families.vocabulary import tiny_tokenizer
 from text4seg.models.processor import ImageGeometry, Processor
 
@@ -136,6 +136,22 @@ def test_a_vocabulary_with_the_image_token_as_a_plain_word_refuses_it() -> None:
     letter = made.tokenizer.convert_tokens_to_ids("x")
     with pytest.raises(ValueError, match="holds the image token"):
         Processor(made.tokenizer, made.geometry, letter).tokens([("x", None)])
+
+
+def test_a_family_has_its_own_published_layout_and_frame() -> None:
+    layout = Layout(
+        "{bos}system<|im_end|>", "<|im_start|>user\n", " ", "<|im_end|><|im_start|>assistant\n", "<|im_end|>"
+    )
+    tokenizer = byte_tokenizer(None, ("<image>", "<img>", "</img>"))
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    geometry = ImageGeometry(8, TOKENS)
+    made = Processor(tokenizer, geometry, image, "text4seg_v1", layout=layout, frame=("<img>", "</img>"))
+    ids, mask = made.tokens(TWO)
+    assert tokenizer.decode(ids) == (
+        "<s>system<|im_end|><|im_start|>user\n<img>" + "<image>" * TOKENS + "</img> Q?<|im_end|><|im_start|>assistant\n"
+        "A<|im_end|><|im_start|>user\nR?<|im_end|><|im_start|>assistant\nB<|im_end|>"
+    )
+    assert tokenizer.decode([i for i, m in zip(ids, mask, strict=True) if m]) == "A<|im_end|>B<|im_end|>"
 
 
 def test_a_saved_tokenizer_knows_where_the_image_stands(tmp_path) -> None:

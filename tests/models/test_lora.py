@@ -43,6 +43,14 @@ def test_counts(checkpoints, family, projector, layers, weights) -> None:
     assert f"{weights:,} of {report.total:,}" in str(report)
 
 
+def test_the_tower_too_where_the_published_runs_had_it(checkpoints) -> None:
+    backbone = load_backbone(checkpoints.settings("llava"))
+    report = apply_lora(backbone, LoraSettings(rank=RANK, vision=True))
+    tower = {name for name in adapted(backbone) if "vision_tower" in name}
+    assert len(tower) == 6 * LAYERS, "q, k, v, out, fc1, fc2"
+    assert report.targets == 7 * LAYERS + 2 + len(tower)
+
+
 def test_only_what_is_asked_for_requires_a_gradient(checkpoints) -> None:
     backbone = load_backbone(checkpoints.settings("clip+llama"))
     apply_lora(backbone, LoraSettings(rank=RANK, projector="full"))

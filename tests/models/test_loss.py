@@ -10,7 +10,8 @@ from checkpoints import picture
 
 from text4seg.models.lora import apply_lora, choose_trained
 from text4seg.models.loss import answer_loss, cell_loss
-from text4seg.models.module import INPUTS, Text4SegModule
+from text4seg.models.module import Text4SegModule
+from text4seg.models.processor import model_inputs
 from text4seg.models.registry import load_backbone
 from text4seg.models.settings import LoraSettings, LossSettings, ModelSettings, OptimSettings
 
@@ -60,7 +61,7 @@ def test_the_cells_loss_is_added_with_its_weight() -> None:
     assert (batch["cells"] != -100).sum() == 2 * 16
     assert (batch["cells"][batch["input_ids"] == module.backbone.processor.image_token_id] != -100).all()
     alone = module.answer_loss({name: part for name, part in batch.items() if name != "cells"})
-    hidden = module.backbone.hidden_states_at({n: batch[n] for n in INPUTS}, None)[1]
+    hidden = module.backbone.hidden_states_at(model_inputs(batch), None)[1]
     cells = cell_loss(hidden, batch["cells"], module.backbone.logits)
     assert module.answer_loss(batch).item() == pytest.approx(alone.item() + 0.5 * cells.item(), rel=1e-6)
 

@@ -37,8 +37,13 @@ class Backbone:
         vision: module name of the vision tower.
         projector: module name of the projector.
         language: module name of the decoder.
-        loaded: where the weights came from, in words (random weights say so).
+        loaded: where the weights came from and how many of them, in words (random weights say so).
         files: JSON files by name that transformers wants beside the weights, and what they hold.
+        tree_attention: the decoder takes a mask of its own making (4D) and position ids, so that drafts can branch.
+        shared_prefix: what stands before a question (the image) is encoded without looking at the question, so that
+            questions about one image can share it.
+        saved_as_read: weights keep the names that they had in the checkpoint; False saves them as the class names them,
+            for checkpoints that were converted on loading.
     """
 
     model: PreTrainedModel | PeftModel
@@ -48,6 +53,9 @@ class Backbone:
     language: str = "model.language_model"
     loaded: str = ""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tree_attention: bool = True
+    shared_prefix: bool = True
+    saved_as_read: bool = True
 
     def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
         """Last hidden states ``[B, T, D]``, before the language-model head."""
@@ -125,7 +133,7 @@ class Backbone:
         if dtype is not None:
             cast = {id(v): v.detach().to(dtype) for v in state.values() if v.is_floating_point()}
             state = {k: cast.get(id(v), v) for k, v in state.items()}
-        core.save_pretrained(folder, state_dict=state)
+        core.save_pretrained(folder, state_dict=state, save_original_format=self.saved_as_read)
         if dtype is not None:
             _state_dtype(Path(folder) / "config.json", str(dtype).removeprefix("torch."))
         self.processor.save(folder)

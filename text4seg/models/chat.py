@@ -32,21 +32,50 @@ class Segment:
 
 PLACES = ("first", "last")
 """Where the image may stand in the first question."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a family's published training put around questions and answers (`model.chat: text4seg_v1`).
+
+    ``{bos}`` and ``{eos}`` stand for the tokenizer's own tokens. The default is LLaVA's:
+    ``<s>USER: <image>\\nQ\\nASSISTANT:A</s>``, no system text.
+
+    Attributes:
+        start: stands before everything (a system text goes here).
+        question: before each question.
+        gap: between the image and the first question.
+        answer: between a question and its answer; generation starts behind it.
+        end: closes an answer and is learnt.
+    """
+
+    start: str = "{bos}"
+    question: str = "USER: "
+    gap: str = "\n"
+    answer: str = "\nASSISTANT:"
+    end: str = "{eos}"
+
+
+LLAVA = Layout()
 Turns = Sequence[tuple[str, str | None]]
 """(question, answer) pairs; an answer of None ends the text where generation starts."""
 
 
 def render(
-    turns: Turns, tokenizer: PreTrainedTokenizerBase, style: str = "checkpoint", place: str = "first"
+    turns: Turns,
+    tokenizer: PreTrainedTokenizerBase,
+    style: str = "checkpoint",
+    place: str = "first",
+    layout: Layout = LLAVA,
 ) -> list[Segment]:
     """Lay out a conversation.
 
     Args:
         turns: at least one; only the last answer may be None.
-        style: `checkpoint` (the tokenizer's chat template) or `text4seg_v1` (what the published training of LLaVA
-            rendered: ``USER: <image>\\nQ\\nASSISTANT:A</s>``, no system text).
+        style: `checkpoint` (the tokenizer's chat template) or `text4seg_v1` (`layout`).
         place: whether the image stands `first` or `last` in the first question. Behind it, image tokens can attend to
             the words and find out by themselves whether they are meant.
+        layout: what the published training rendered for this family.
 
     Raises:
         ValueError: an unknown style or place, or a tokenizer without a chat template or with one that cannot be used.
@@ -56,7 +85,7 @@ def render(
     if place not in PLACES:
         raise ValueError(f"`model.image_place` must be first or last, got {place!r}.")
     if style == "text4seg_v1":
-        return _plain(turns, tokenizer, place)
+        return _published(turns, tokenizer, place, layout)
     if style != "checkpoint":
         raise ValueError(f"`model.chat` must be checkpoint or text4seg_v1, got {style!r}.")
     if not tokenizer.chat_template:
@@ -67,21 +96,23 @@ def render(
     return _templated(turns, tokenizer, place)
 
 
-def _plain(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str) -> list[Segment]:
-    segments = []
+def _published(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str, layout: Layout) -> list[Segment]:
+    def filled(text: str) -> str:
+        return text.replace("{bos}", tokenizer.bos_token or "").replace("{eos}", tokenizer.eos_token or "")
+
+    segments = [Segment(filled(layout.start), "frame")]
     for number, (question, answer) in enumerate(turns):
-        segments.append(Segment((tokenizer.bos_token or "") if number == 0 else "", "frame"))
-        before, after = _around(place) if number == 0 else ("", "")
-        segments += [Segment("USER: " + before, "frame"), Segment(question, "user")]
-        segments.append(Segment(after + "\nASSISTANT:", "frame"))
+        before, after = _around(place, layout.gap) if number == 0 else ("", "")
+        segments += [Segment(filled(layout.question) + before, "frame"), Segment(question, "user")]
+        segments.append(Segment(after + filled(layout.answer), "frame"))
         if answer is not None:
-            segments += [Segment(answer, "answer"), Segment(tokenizer.eos_token or "", "end")]
+            segments += [Segment(answer, "answer"), Segment(filled(layout.end), "end")]
     return [s for s in segments if s.text]
 
 
-def _around(place: str) -> tuple[str, str]:
+def _around(place: str, gap: str = "\n") -> tuple[str, str]:
     """What stands before and behind the first question."""
-    return (IMAGE + "\n", "") if place == "first" else ("", "\n" + IMAGE)
+    return (IMAGE + gap, "") if place == "first" else ("", gap + IMAGE)
 
 
 def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str) -> list[Segment]:

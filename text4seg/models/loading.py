@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import PreTrainedModel
 from transformers.utils import logging
+
+from text4seg.models.integrity import integrity, refuse_incomplete
+from text4seg.models.settings import ModelSettings
 
 
 def local_or_hub(kind: Any, path: str, **options: Any) -> Any:
@@ -27,6 +33,52 @@ def local_or_hub(kind: Any, path: str, **options: Any) -> Any:
             f"{path!r} {what} {kind.__name__} cannot load it: {reason}. Give the folder of a checkpoint in Hugging "
             "Face's layout, or a hub name that this machine can reach."
         ) from error
+
+
+def load_model(kind: Any, path: str, settings: ModelSettings, **options: Any) -> tuple[PreTrainedModel, str]:
+    """Load a model class with all of its weights.
+
+    Args:
+        kind: class of transformers.
+        path: hub name or folder.
+        settings: type of the weights, bits, where the layers go.
+        options: for `from_pretrained`.
+
+    Returns:
+        the model and its line for the run stamp.
+
+    Raises:
+        ValueError: nothing readable is there; weights are missing, unknown or of other shapes (they are listed); or
+            `quantize` without its package.
+    """
+    with quiet():  # transformers would list the same keys as a table
+        model, info = local_or_hub(
+            kind, path, output_loading_info=True, ignore_mismatched_sizes=True, **_held(settings), **options
+        )
+    refuse_incomplete(path, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+    return model, integrity(path, model)
+
+
+def _held(settings: ModelSettings) -> dict[str, Any]:
+    """How the weights are held, in `from_pretrained`'s words."""
+    options: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
+    if settings.device_map:
+        options["device_map"] = settings.device_map
+    if settings.quantize:
+        options["quantization_config"] = _quantization(settings)
+    return options
+
+
+def _quantization(settings: ModelSettings) -> Any:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError("`model.quantize` needs the package bitsandbytes: pip install 'text4seg[quantize]'.")
+    from transformers import BitsAndBytesConfig
+
+    if settings.quantize == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, settings.dtype)
+    )
 
 
 def refuse_missing(name: str, keys: Iterable[str]) -> None:

@@ -41,6 +41,8 @@ def apply_lora(backbone: Backbone, settings: LoraSettings) -> LoraReport:
     _check_layers(backbone, targets)
     if settings.projector == "lora":
         targets = targets + backbone.linears("projector")
+    if settings.vision:
+        targets = targets + backbone.linears("vision")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

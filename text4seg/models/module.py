@@ -17,9 +17,8 @@ from torchmetrics import MeanMetric
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.loss import IGNORE_LABEL, answer_loss, cell_loss
+from text4seg.models.processor import model_inputs
 from text4seg.models.settings import LossSettings, OptimSettings
-
-INPUTS = ("input_ids", "attention_mask", "pixel_values")
 
 
 class Text4SegModule(LightningModule):
@@ -50,7 +49,7 @@ class Text4SegModule(LightningModule):
 
     def answer_loss(self, batch: dict[str, Any]) -> Tensor:
         """Loss of a batch from `Processor.collate`, a scalar; with the cells' loss where image tokens name them."""
-        inputs, head = {name: batch[name] for name in INPUTS}, self.backbone.logits
+        inputs, head = model_inputs(batch), self.backbone.logits
         if "cells" not in batch:
             hidden_BTD = self.backbone.hidden_states(inputs)
             return answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
@@ -68,7 +67,8 @@ class Text4SegModule(LightningModule):
         """Loss of the right answers; the `Score` callback does the decoding."""
         answers, most = batch["answers"], self.backbone.context
         if most is not None:  # training leaves such samples out; here only the end of a long answer goes
-            answers = {name: part if name == "pixel_values" else part[:, :most] for name, part in answers.items()}
+            shape = answers["input_ids"].shape
+            answers = {name: part[:, :most] if part.shape == shape else part for name, part in answers.items()}
         if (answers["labels"] != IGNORE_LABEL).any():
             self.mean.update(self.answer_loss(answers), len(batch["items"]))
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 
-from text4seg.models.chat import IMAGE, Segment, Turns, render
+from text4seg.models.chat import IMAGE, LLAVA, Layout, Segment, Turns, render
 
 IMAGE_FILE = "preprocessor_config.json"
-
+TARGETS = ("labels", "cells")
+"""What `Processor.collate` makes for the losses; the rest of a batch goes into the model."""
 
 Triple = tuple[float, float, float]
 
@@ -60,6 +62,13 @@ class ImageGeometry:
         )
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
 
+    def tensors(self, image: Image.Image) -> dict[str, Tensor]:
+        """What the model takes of a picture, by argument; batches are concatenated along the first axis.
+
+        A family whose model wants more than ``pixel_values`` ``[1, 3, S, S]`` overrides this.
+        """
+        return {"pixel_values": self.pixels(image)[None]}
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -68,18 +77,28 @@ class Encoded:
     Attributes:
         input_ids: token ids.
         answer_mask: True where the token belongs to an answer (its end-of-turn token included).
-        pixels: float32 ``[3, S, S]``.
+        images: the picture's tensors as `ImageGeometry.tensors` makes them.
         cells: for each image token, the token id that it has to name; None where it is not asked.
     """
 
     input_ids: list[int]
     answer_mask: list[bool]
-    pixels: Tensor
+    images: dict[str, Tensor]
     cells: list[int] | None = None
 
 
 class Processor:
-    """Tokenizer, chat text and image geometry of one backbone."""
+    """Tokenizer, chat text and image geometry of one backbone.
+
+    Args:
+        tokenizer: with the checkpoint's chat template.
+        geometry: of the image.
+        image_token_id: the token that is repeated for an image.
+        chat: `checkpoint` or `text4seg_v1`.
+        image_place: first or last; None: as the tokenizer says.
+        layout: what `text4seg_v1` means for this family.
+        frame: special tokens before and behind the image's own.
+    """
 
     def __init__(
         self,
@@ -88,11 +107,15 @@ class Processor:
         image_token_id: int,
         chat: str = "checkpoint",
         image_place: str | None = None,
+        layout: Layout = LLAVA,
+        frame: tuple[str, str] = ("", ""),
     ) -> None:
         self.tokenizer = tokenizer
         self.geometry = geometry
         self.image_token_id = image_token_id
         self.chat = chat
+        self.layout = layout
+        self.frame = frame
         # Kept with the tokenizer, beside its chat template, so that a saved checkpoint knows it.
         self.image_place: str = image_place or tokenizer.init_kwargs.get("image_place", "first")
         tokenizer.init_kwargs["image_place"] = self.image_place
@@ -114,13 +137,13 @@ class Processor:
         """
         ids, mask = self.tokens(turns)
         named = None if cells is None else self._first_tokens(cells)
-        return Encoded(ids, mask, self.geometry.pixels(image), named)
+        return Encoded(ids, mask, self.geometry.tensors(image), named)
 
     def tokens(self, turns: Turns) -> tuple[list[int], list[bool]]:
         """The token ids of a conversation and which of them are answers, without the image's pixels."""
         ids: list[int] = []
         mask: list[bool] = []
-        for segment in render(turns, self.tokenizer, self.chat, self.image_place):
+        for segment in render(turns, self.tokenizer, self.chat, self.image_place, self.layout):
             piece = self._segment_ids(segment)
             ids += piece
             mask += [segment.kind in ("answer", "end")] * len(piece)
@@ -130,7 +153,8 @@ class Processor:
         if segment.kind in ("user", "answer"):  # words of a user: neither special tokens nor a picture's place in them
             return self._text_ids(segment.text, plain=True)
         ids: list[int] = []
-        for number, text in enumerate(segment.text.split(IMAGE)):
+        before, after = self.frame
+        for number, text in enumerate(segment.text.replace(IMAGE, before + IMAGE + after).split(IMAGE)):
             if number:
                 ids += [self.image_token_id] * self.geometry.num_tokens
             if text:
@@ -160,8 +184,9 @@ class Processor:
                 generation.
 
         Returns:
-            ``input_ids`` and ``attention_mask`` ``[B, T]``, ``pixel_values`` ``[B, 3, S, S]``; where image tokens have
-            to name their cells also ``cells`` ``[B, T]``: the token that each position names, -100 elsewhere.
+            ``input_ids`` and ``attention_mask`` ``[B, T]``, the images' tensors (``pixel_values`` ``[B, 3, S, S]``);
+            where image tokens have to name their cells also ``cells`` ``[B, T]``: the token that each position names,
+            -100 elsewhere.
         """
         longest = max(len(e.input_ids) for e in batch)
         rounded = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
@@ -175,7 +200,8 @@ class Processor:
             ids[row, span] = torch.tensor(e.input_ids)
             attention[row, span] = 1
             labels[row, span] = torch.where(torch.tensor(e.answer_mask), ids[row, span], -100)
-        out = {"input_ids": ids, "attention_mask": attention, "pixel_values": torch.stack([e.pixels for e in batch])}
+        images = {name: torch.cat([e.images[name] for e in batch]) for name in batch[0].images}
+        out = {"input_ids": ids, "attention_mask": attention, **images}
         if side == "right":
             out["labels"] = labels
         if any(e.cells is not None for e in batch):
@@ -202,6 +228,11 @@ class Processor:
             "image_std": list(self.geometry.std),
         }
         (Path(folder) / IMAGE_FILE).write_text(json.dumps(image, indent=2) + "\n", encoding="utf-8")
+
+
+def model_inputs(batch: dict[str, Any]) -> dict[str, Tensor]:
+    """The part of a collated batch that goes into the model; what else travels with it is no tensor."""
+    return {name: part for name, part in batch.items() if isinstance(part, Tensor) and name not in TARGETS}
 
 
 def image_statistics(path: str) -> tuple[Triple, Triple]:

@@ -24,9 +24,15 @@ def load_backbone(settings: ModelSettings) -> Backbone:
     """Model and processor, without adapters.
 
     Raises:
-        ValueError: unknown family, or its checkpoint cannot be read.
+        ValueError: unknown family, its checkpoint cannot be read, or it has no such attention.
     """
-    return _family(settings).load(settings)
+    backbone: Backbone = _family(settings).load(settings)
+    if settings.attention:
+        try:
+            backbone.core.set_attn_implementation(settings.attention)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"`model.attention` {settings.attention!r} cannot be used: {error}") from error
+    return backbone
 
 
 def _family(settings: ModelSettings) -> Any:

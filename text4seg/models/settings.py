@@ -20,6 +20,8 @@ class LoraSettings:
     dropout: float = 0.05
     projector: str = "lora"
     """lora, full (through PEFT's modules_to_save; for a new projector) or frozen."""
+    vision: bool = False
+    """Adapt the vision tower's linear layers as well, as the published LLaVA-1.5 runs did."""
 
 
 @dataclass
@@ -48,7 +50,13 @@ class ModelSettings:
     """Parts that train when `lora.enabled` is false."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "float32"
-    """float32 or bfloat16: how the weights are held."""
+    """float32, bfloat16 or float16: how the weights are held."""
+    quantize: int | None = None
+    """4 or 8: hold the frozen weights in so many bits (`pip install 'text4seg[quantize]'`, a GPU); LoRA only."""
+    attention: str | None = None
+    """eager, sdpa, flash_attention_2 ...; null: transformers' choice."""
+    device_map: str | None = None
+    """auto spreads the layers over all GPUs (and memory) of this machine: for evaluate and predict, not for fit."""
     gradient_checkpointing: bool = False
 
 

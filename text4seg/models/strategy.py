@@ -19,7 +19,7 @@ def make_strategy(name: str, micro_batch: int, accelerator: str, devices: int, f
         micro_batch: samples a rank feeds at once; DeepSpeed wants to be told.
         accelerator: cpu or gpu.
         devices: processes on this node.
-        finds_unused: some trained weights may get no gradient (whole parts train, not LoRA).
+        finds_unused: some trained weights may get no gradient (whole parts or the tower train).
 
     Raises:
         ValueError: an unknown name, or `zero2` without the package deepspeed.

@@ -50,7 +50,7 @@ LOWEST: dict[str, float] = {
     "decoding.max_new_tokens": 1,
 }
 HIGHEST: dict[str, float] = {"optim.warmup_ratio": 1, "model.lora.dropout": 1}
-CHOICES: dict[str, Sequence[str]] = {
+CHOICES: dict[str, Sequence[Any]] = {
     "trainer.precision": PRECISIONS,
     "trainer.strategy": ("auto", "ddp", "zero2"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
@@ -63,7 +63,8 @@ CHOICES: dict[str, Sequence[str]] = {
     "optim.schedule": ("linear", "cosine", "constant"),
     "model.family": FAMILIES,
     "model.lora.projector": ("lora", "full", "frozen"),
-    "model.dtype": ("float32", "bfloat16"),
+    "model.dtype": ("float32", "bfloat16", "float16"),
+    "model.quantize": (4, 8),
     "model.chat": ("checkpoint", "text4seg_v1"),
     "model.image_place": ("first", "last"),
     "decoding.paint": ("nearest", "smooth"),
@@ -80,6 +81,14 @@ def check(config: Config) -> None:
     betas = config.optim.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"`optim.betas` must be two numbers from 0 to below 1, got {betas}.")
+    if config.model.device_map:
+        raise ValueError(
+            "`model.device_map` is for evaluate and predict; training spreads over GPUs by `trainer.strategy`."
+        )
+    if config.model.quantize and not config.model.lora.enabled:
+        raise ValueError(
+            "`model.quantize` freezes the weights it holds; train them through `model.lora.enabled: true`."
+        )
     Curriculum(config.data)
     for name in ("train", "val"):
         recipe = getattr(config.data, name).build
@@ -102,7 +111,7 @@ def _check_recipe(recipe: BuildSettings, where: str) -> None:
 
 
 def check_values(
-    settings: Any, lowest: Mapping[str, float], highest: Mapping[str, float], choices: Mapping[str, Sequence[str]]
+    settings: Any, lowest: Mapping[str, float], highest: Mapping[str, float], choices: Mapping[str, Sequence[Any]]
 ) -> None:
     """Hold dotted keys of nested settings against bounds and choices; a value of None is always right.
 
@@ -120,9 +129,9 @@ def check_values(
     for key, known in choices.items():
         value = _value(settings, key)
         if value is not None and value not in known:
-            near = get_close_matches(str(value), known, n=1)
+            near = get_close_matches(str(value), map(str, known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise ValueError(f"`{key}` must be one of {', '.join(known)}, got {value!r}{hint}")
+            raise ValueError(f"`{key}` must be one of {', '.join(map(str, known))}, got {value!r}{hint}")
 
 
 def _value(settings: Any, key: str) -> Any:

@@ -155,9 +155,9 @@ def _callbacks(config: Config, run: Path, data: ShardDataModule, console: Consol
 def _trainer(config: Config, run: Path, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
     settings = config.trainer
     accelerator, devices = hardware(settings.accelerator, settings.devices)
-    strategy = make_strategy(
-        settings.strategy, config.data.batch_size, accelerator, devices * settings.nodes, not config.model.lora.enabled
-    )
+    lora = config.model.lora
+    unused = not lora.enabled or lora.vision  # LLaVA does not look at its tower's last layer
+    strategy = make_strategy(settings.strategy, config.data.batch_size, accelerator, devices * settings.nodes, unused)
     every = settings.validate_every
     return Trainer(
         accelerator=accelerator,

@@ -30,7 +30,7 @@ from text4seg.models.families.open_clip_tower import (
     open_clip_statistics,
 )
 from text4seg.models.families.towers import TowerFacts, tower_facts, tower_side
-from text4seg.models.loading import local_or_hub, quiet, refuse_missing
+from text4seg.models.loading import load_model, local_or_hub, quiet, refuse_missing
 from text4seg.models.processor import ImageGeometry, Processor, image_statistics
 from text4seg.models.settings import ModelSettings
 
@@ -71,6 +71,10 @@ def load(settings: ModelSettings) -> Backbone:
     """
     if settings.path:
         return _saved(settings, settings.path)
+    if settings.quantize or settings.device_map:
+        raise ValueError(
+            "`model.quantize` and `model.device_map` are for a composed checkpoint (`model.path`), not parts."
+        )
     parts = _parts(settings)
     made = _processor(settings, parts)
     dtype = getattr(torch, settings.dtype)
@@ -116,11 +120,8 @@ def _saved_processor(settings: ModelSettings, path: str) -> Processor:
 
 def _saved(settings: ModelSettings, path: str) -> Backbone:
     made = _saved_processor(settings, path)
-    model, info = local_or_hub(
-        ComposeForConditionalGeneration, path, output_loading_info=True, dtype=getattr(torch, settings.dtype)
-    )
-    refuse_missing(path, info["missing_keys"])
-    return Backbone(model, made, loaded=f"{path}, all weights loaded")
+    model, loaded = load_model(ComposeForConditionalGeneration, path, settings)
+    return Backbone(model, made, loaded=loaded)
 
 
 def _parts(settings: ModelSettings) -> Parts:

@@ -15,13 +15,14 @@ from transformers import (
     AutoTokenizer,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    PreTrainedConfig,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.families.towers import run_tower
-from text4seg.models.loading import local_or_hub, refuse_missing
+from text4seg.models.loading import load_model, local_or_hub
 from text4seg.models.processor import ImageGeometry, Processor, image_statistics
 from text4seg.models.settings import ModelSettings
 
@@ -54,16 +55,13 @@ def load(settings: ModelSettings) -> Backbone:
         ValueError: as `processor`; or weights are missing from the checkpoint.
     """
     path = settings.path or DEFAULT
-    model, info = local_or_hub(
-        LlavaForConditionalGeneration, path, output_loading_info=True, dtype=getattr(torch, settings.dtype)
-    )
-    refuse_missing(path, info["missing_keys"])
+    model, loaded = load_model(LlavaForConditionalGeneration, path, settings)
     made = processor(settings)
     files = {"processor_config.json": _processor_config(model.config, made)}
-    return Backbone(model, made, loaded=f"{path}, all weights loaded", files=files)
+    return Backbone(model, made, loaded=loaded, files=files)
 
 
-def _processor_config(config: LlavaConfig, made: Processor) -> dict[str, Any]:
+def _processor_config(config: PreTrainedConfig, made: Processor) -> dict[str, Any]:
     """What transformers' own processor needs in order to count a picture's tokens as the model does."""
     vision: Any = config.vision_config
     patch, strategy = vision.patch_size, config.vision_feature_select_strategy
