@@ -49,6 +49,7 @@ setup(
             "pytest-timeout>=2.3",
             "ruff>=0.12",
             "scikit-learn>=1.5",
+            "scipy>=1.13",
         ],
     },
 )

@@ -30,6 +30,7 @@ class FakeItem:
     rule: str = "center"
     task: str = "referring"
     image: bytes = field(default=b"")
+    box: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         self.image = self.image or jpeg(*self.mask.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch.multiprocessing as mp
 
 from text4seg.descriptors import encode, parse, rasterize
 from text4seg.metrics.board import ScoreBoard
+from text4seg.metrics.tally import from_json, to_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fake_item import FakeItem
@@ -69,12 +71,66 @@ def test_by_hand():
     assert scores["ceiling_all_others"] == 0.5
 
 
+def square(top: int, left: int, side: int, **changes) -> FakeItem:
+    """A square target on 8 x 8 pixels; the grid has a cell a pixel."""
+    mask = np.zeros((8, 8), np.uint8)
+    mask[top : top + side, left : left + side] = 1
+    return FakeItem(mask, size=(8, 8), **changes)
+
+
+def test_shares_of_targets_by_hand():
+    board = ScoreBoard()
+    item, nothing = square(0, 0, 4), square(0, 0, 0)
+    put(board, item, perfect(item))  # IoU 1
+    put(board, item, perfect(square(0, 0, 3)))  # IoU 9/16, box too
+    put(board, item, perfect(square(4, 4, 2)))  # IoU 0
+    put(board, item, perfect(nothing))  # nothing marked
+    put(board, item, "I do not know")  # unreadable
+    put(board, nothing, perfect(nothing))
+    put(board, nothing, perfect(item))
+    put(board, nothing, "?")
+    scores = board.compute()
+    assert [scores[f"Pr@{at}"] for at in (0.5, 0.6, 0.9)] == [0.4, 0.2, 0.2]
+    assert scores["T-acc"] == 3 / 5
+    assert scores["N-acc"] == 1 / 3
+    assert scores["REC_mask"] == 2 / 5
+    assert "REC" not in scores, "no annotated boxes"
+    assert scores["bIoU"] < scores["gIoU"] == pytest.approx((1 + 9 / 16 + 1) / 8)
+    assert scores["ceiling_T-acc"] == scores["ceiling_N-acc"] == scores["ceiling_Pr@0.9"] == 1.0
+
+
+def test_the_annotated_box_counts_where_there_is_one():
+    board = ScoreBoard()
+    item = square(0, 0, 4)
+    item.box = (0.0, 0.0, 8.0, 8.0)
+    put(board, item, perfect(item))
+    scores = board.compute()
+    assert (scores["REC"], scores["REC_mask"]) == (0.0, 1.0)
+
+
+def test_a_tally_is_kept_as_json():
+    for seed, (item, text) in enumerate(answers()):
+        made = put(ScoreBoard(), item, text).tally
+        again = from_json(json.loads(json.dumps(to_json(made))))
+        assert again == made, seed
+        assert again.rows() == made.rows()
+
+
+def test_a_refined_mask_counts_and_the_coarse_one_is_shown_beside_it():
+    item = square(0, 0, 4)
+    board = ScoreBoard(refined=True)
+    decoded = parse(perfect(square(0, 0, 3)), item.size, item.codec, item.labels[1:])
+    board.update(decoded, item, refined_HW=item.mask)
+    scores = board.compute()
+    assert (scores["cIoU"], scores["coarse_cIoU"]) == (1.0, 9 / 16)
+
+
 def test_a_word_nobody_asked_for_counts_as_others():
     mask = np.ones((4, 4), np.uint8)
     board = ScoreBoard()
     score = put(board, FakeItem(mask), "dog *2| red car *2\n red car *4\n red car *4\n RED-CAR *4\n")
     assert score.iou == 14 / 16
-    assert score.unmatched
+    assert score.tally.unmatched
     assert score.mask.tolist()[0] == [0, 0, 1, 1]
     assert board.compute()["unmatched"] == 1.0
 
@@ -85,7 +141,7 @@ def test_a_class_predicted_where_it_was_not_asked_for_costs_that_class():
     dogs = FakeItem(np.ones((2, 2), np.uint8), ("others", "dog"), size=(2, 2), task="all")
     put(board, cats, "cat *1| dog *1\n cat *2\n")
     put(board, dogs, "dog *2\n dog *2\n")
-    assert board.by_class() == {"cat": 3 / 4, "dog": 4 / 5}
+    assert {name: row.iou for name, row in board.by_class().items()} == {"cat": 3 / 4, "dog": 4 / 5}
     assert board.compute()["mIoU"] == pytest.approx((3 / 4 + 4 / 5) / 2)
 
 
@@ -127,10 +183,11 @@ def scored_by(rank: int, ranks: int, place: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_gloo_ranks_score_like_one_process(tmp_path):
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_gloo_ranks_score_like_one_process(tmp_path, ranks):
     board = ScoreBoard()
     for item, text in answers():
         put(board, item, text)
-    mp.spawn(scored_by, args=(2, str(tmp_path)), nprocs=2)
-    for rank in range(2):
+    mp.spawn(scored_by, args=(ranks, str(tmp_path)), nprocs=ranks)
+    for rank in range(ranks):
         assert torch.load(tmp_path / f"{rank}.pt") == board.compute()

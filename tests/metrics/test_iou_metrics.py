@@ -1,4 +1,4 @@
-"""cIoU, gIoU, mIoU against brute force, pycocotools and scikit-learn, and by hand."""
+"""cIoU and gIoU against brute force, pycocotools and scikit-learn, and by hand."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
-from sklearn.metrics import confusion_matrix, jaccard_score
+from sklearn.metrics import jaccard_score
 
-from text4seg.metrics.counts import class_counts, item_counts
+from text4seg.metrics.counts import item_counts
 from text4seg.metrics.cumulative_iou import CumulativeIoU, cumulative_iou
-from text4seg.metrics.mean_iou import MeanIoU, label_key, mean_iou
 from text4seg.metrics.mean_item_iou import MeanItemIoU, item_ious, mean_item_iou
 
 VOID = 255
@@ -68,35 +67,18 @@ def test_binary_scores_equal_pycocotools_and_sklearn(pair):
     assert float(cumulative_iou(*pair)) == pytest.approx(inter / union if union else 1.0, abs=1e-12)
 
 
-@given(maps(ids=5))
-def test_mean_iou_equals_sklearn_over_classes_present(pair):
-    preds, target = (part.numpy() for part in pair)
-    keep = target != VOID
-    table = confusion_matrix(target[keep], preds[keep], labels=range(5)) if keep.any() else np.zeros((5, 5))
-    present = [k for k in range(5) if table[k].sum()]
-    expected = [table[k, k] / (table[k].sum() + table[:, k].sum() - table[k, k]) for k in present]
-    got = float(mean_iou(*pair, classes=5))
-    assert (np.isnan(got) and not present) or got == pytest.approx(np.mean(expected), abs=1e-12)
-    if present:
-        same = jaccard_score(target[keep], preds[keep], labels=present, average="macro", zero_division=0)
-        assert got == pytest.approx(same, abs=1e-12)
-
-
 @given(maps(ids=4), st.integers(0, 2**32 - 1))
 @settings(max_examples=50)
 def test_classes_equal_functions_however_the_items_are_dealt_out(pair, seed):
     preds, target = pair
     order = np.random.default_rng(seed).permutation(len(preds))
     invalid = torch.arange(len(preds)) % 3 == 1
-    names = ("others", "cat", "dog", "cow")
-    ciou, giou, miou = CumulativeIoU(), MeanItemIoU(), MeanIoU()
+    ciou, giou = CumulativeIoU(), MeanItemIoU()
     for i in order:
         ciou.update(preds[i : i + 1], target[i : i + 1])
         giou.update(preds[i : i + 1], target[i : i + 1], invalid[i : i + 1])
-        miou.update(preds[i : i + 1], target[i : i + 1], names)
     assert float(ciou.compute()) == float(cumulative_iou(preds, target))
     assert float(giou.compute()) == pytest.approx(float(mean_item_iou(preds, target, invalid)), abs=2e-12)
-    assert float(miou.compute()) == pytest.approx(float(mean_iou(preds, target, 4)), abs=1e-12, nan_ok=True)
 
 
 def test_the_toy_case_that_the_packaged_metric_scores_otherwise():
@@ -129,25 +111,20 @@ def test_void_pixels_count_nowhere():
     for guess in ([1, 0, 0, 0], [1, 0, 1, 1]):
         preds = torch.tensor([[guess]])
         assert cumulative_iou(preds, target).item() == mean_item_iou(preds, target).item() == 1.0
-        assert mean_iou(preds, target, 2).item() == 1.0
     assert cumulative_iou(torch.tensor([[[1, 0, 1, 1]]]), target, ignore_index=None).item() == 1 / 5
 
 
 def test_uint8_maps_do_not_wrap_around():
     target = torch.full((1, 40, 40), 200, dtype=torch.uint8)
     assert item_counts(target, target)[0].tolist() == [1600]
-    assert [int(c[200]) for c in class_counts(target, target, 201)] == [1600, 1600, 1600]
 
 
 def test_sums_pass_two_to_the_31():
-    ciou, miou = CumulativeIoU(), MeanIoU()
+    ciou = CumulativeIoU()
     ciou.intersection += 2**32 + 1
     ciou.union += 2**33 + 3
     ciou.update(torch.ones(1, 1, 4, dtype=torch.bool), torch.ones(1, 1, 4, dtype=torch.bool))
     assert float(ciou.compute()) == (2**32 + 5) / (2**33 + 7)
-    miou.rows.append(torch.tensor([[label_key("cat"), 2**33, 2**34, 2**34]]))
-    miou.update(torch.ones(1, 1, 4, dtype=torch.long), torch.ones(1, 1, 4, dtype=torch.long), ("others", "cat"))
-    assert float(miou.compute()) == (2**33 + 4) / (2**34 + 4)
 
 
 def test_mean_item_iou_is_the_same_to_the_last_bit_in_any_order():
@@ -164,29 +141,6 @@ def test_mean_item_iou_is_the_same_to_the_last_bit_in_any_order():
     assert scores.pop() == pytest.approx(float(exact), abs=1e-12)
 
 
-def test_classes_are_told_apart_by_name_and_absent_ones_left_out():
-    metric = MeanIoU(background="others")
-    target = torch.tensor([[[1, 1, 0, 0]]])
-    metric.update(torch.tensor([[[1, 1, 1, 0]]]), target, ("others", "cat"))
-    metric.update(torch.tensor([[[1, 2, 2, 2]]]), torch.tensor([[[2, 2, 0, 0]]]), ("others", "cow", "cat"))
-    # cat: 2 + 1 of 3 + 4 pixels; cow was predicted once but is nowhere; others is no class
-    assert metric.by_class() == {"cat": pytest.approx(3 / 7)}
-    assert float(metric.compute()) == pytest.approx(3 / 7)
-    everything = MeanIoU()
-    everything.update(torch.tensor([[[1, 1, 1, 0]]]), target, ("others", "cat"))
-    assert float(everything.compute()) == pytest.approx((2 / 3 + 1 / 2) / 2)
-
-
-def test_rows_are_added_up_before_they_pile_up():
-    metric = MeanIoU()
-    one = torch.ones(1, 1, 1, dtype=torch.long)
-    for i in range(600):
-        metric.update(one, one, ("others", f"class {i % 3}"))
-    assert len(metric.rows) < 300
-    assert float(metric.compute()) == 1.0
-    assert len(metric.by_class()) == 3
-
-
 @pytest.mark.parametrize(
     ("preds", "target", "message"),
     [
@@ -200,11 +154,7 @@ def test_maps_that_cannot_be_compared_are_refused(preds, target, message):
         cumulative_iou(preds, target)
 
 
-def test_ids_without_a_class_and_misshapen_flags_are_refused():
+def test_misshapen_flags_are_refused():
     zeros = torch.zeros(1, 1, 2, dtype=torch.long)
-    with pytest.raises(ValueError, match=r"`preds` must hold ids in 0\.\.1"):
-        mean_iou(zeros + 2, zeros, 2)
-    with pytest.raises(ValueError, match=r"`target` must hold ids in 0\.\.1"):
-        mean_iou(zeros, zeros - 1, 2)
     with pytest.raises(ValueError, match="`invalid`"):
         mean_item_iou(zeros, zeros, torch.tensor([True, False]))

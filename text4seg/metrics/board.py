@@ -1,4 +1,4 @@
-"""All scores of one validation together, each with the ceiling that the grid sets it.
+"""All scores of a set of answers together, each with the ceiling that the grid sets it.
 
 Rules, in one place:
 
@@ -7,38 +7,46 @@ Rules, in one place:
   and blanks); a cell with any other word counts as ``others`` and shows in ``unmatched``;
 * an unreadable answer predicts nothing: its target adds to cIoU's unions, and its own IoU is 0 even when nothing was
   there to find;
-* cIoU and gIoU leave ``others`` out; of several labels in one question all count (see :mod:`.counts`);
-* mIoU exists only where questions are about classes (tasks ``all``, ``partial``, ``conditioned``);
-* ``ceiling_X`` is X for the answer that a perfect model gives: the grid made from the target itself.
-
-Axis legend: H, W pixels of the original image.
+* cIoU, gIoU and bIoU (boundary IoU, mean over items) leave ``others`` out; of several labels in one question all count;
+* ``Pr@x``: share of the items with a target whose IoU is at least x; ``T-acc``: share of them where anything is marked;
+  ``N-acc``: share of the items without target where nothing is marked; an unreadable answer is wrong for all of them;
+* ``REC``: share of the questions about one thing whose answer's box has IoU of at least 0.5 with the annotated box;
+  ``REC_mask``: with the box of the target's mask;
+* class scores (see :func:`.class_iou.class_scores`) exist only where questions are about classes (tasks ``all``,
+  ``partial``, ``conditioned``), the others' only where they are not, but for cIoU and gIoU;
+* ``ceiling_X`` is X for the answer that a perfect model gives: the grid made from the target itself. ``coarse_X`` is
+  X of the answer before it was refined; a refiner may pass the ceiling.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import nn
 
-from text4seg.descriptors import OTHERS, Decoded, LabelGrid, paint, rasterize
+from text4seg.descriptors import OTHERS, Decoded
 
-from .answer_shares import AnswerShares, traits
-from .counts import item_counts
+from .boxes import box_iou
+from .class_iou import ClassIoU, ClassRow
 from .cumulative_iou import CumulativeIoU
-from .mean_iou import MeanIoU
-from .mean_item_iou import MeanItemIoU, item_ious
+from .mean_item_iou import MeanItemIoU
+from .shares import Count, Shares
+from .tally import ANSWER, CEILING, COARSE, SEMANTIC, Tally, tally
 
 if TYPE_CHECKING:
     from text4seg.data.items import Item
 
-SEMANTIC = ("all", "partial", "conditioned")
-"""Tasks whose labels are classes."""
+__all__ = ["SEMANTIC", "ItemScore", "ScoreBoard"]
+
+PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9)
+TARGETS = (*(f"Pr@{at}" for at in PRECISIONS), "N-acc", "T-acc", "REC", "REC_mask")
+VERDICTS = ("ok", "repaired", "invalid", "all_others", "unmatched")
+NEITHER: Count = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,117 +54,115 @@ class ItemScore:
     """What became of one answer.
 
     Attributes:
+        tally: everything counted.
         iou: IoU over the asked-for labels, 0..1 (0 when invalid).
         ceiling: the same for the perfect grid.
-        intersection: pixels, summed over the asked-for labels.
-        union: pixels, summed over the asked-for labels.
-        all_others: readable, and every cell says ``others``.
-        unmatched: some cell names a label that was not asked for.
         mask: predicted ids into the item's labels, int32 ``[H, W]``.
     """
 
+    tally: Tally
     iou: float
     ceiling: float
-    intersection: int
-    union: int
-    all_others: bool
-    unmatched: bool
     mask: NDArray[np.int32]
 
 
+class View(nn.Module):
+    """The scores of one kind of mask: the answers', the perfect grids', the unrefined ones'."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.total, self.mean, self.outline = CumulativeIoU(), MeanItemIoU(), MeanItemIoU()
+        self.targets = Shares(TARGETS)
+        self.classes = ClassIoU(OTHERS)
+
+    def add(self, made: Tally) -> None:
+        """Count one answer."""
+        self.total.add(*made.views[self.name].overlap)
+        self.mean.add(made.iou(self.name))
+        if made.semantic:
+            self.classes.update(made.rows(self.name))
+        else:
+            self.outline.add(made.edge_iou(self.name))
+            self.targets.update(target_counts(made, self.name))
+
+    def compute(self) -> dict[str, float]:
+        """Scores by name, NaN for those that have no items."""
+        named = {"cIoU": self.total, "gIoU": self.mean, "bIoU": self.outline}
+        values = {name: float(metric.compute()) for name, metric in named.items()}
+        values |= {name: float(value) for name, value in self.targets.compute().items()}
+        return {f"{self.name}{name}": value for name, value in (values | self.classes.compute()).items()}
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for metric in (self.total, self.mean, self.outline, self.targets, self.classes):
+            metric.reset()
+
+
 class ScoreBoard(nn.Module):
-    """Collects decoded answers and computes every score; ranks are merged by torchmetrics.
+    """Collects answers and computes every score; ranks are merged by torchmetrics.
 
     Args:
         method: how a grid is brought to the image's size, ``nearest`` or ``smooth``.
+        refined: whether answers come refined, so that their coarse masks are scored too.
     """
 
-    def __init__(self, method: str = "nearest") -> None:
+    def __init__(self, method: str = "nearest", refined: bool = False) -> None:
         super().__init__()
         self.method = method
-        self.shares = AnswerShares()
-        self.perfect = AnswerShares()
-        self.by_name = MeanIoU(OTHERS)
-        self.metric: dict[str, Metric] = {
-            "cIoU": CumulativeIoU(),
-            "ceiling_cIoU": CumulativeIoU(),
-            "gIoU": MeanItemIoU(),
-            "ceiling_gIoU": MeanItemIoU(),
-            "mIoU": self.by_name,
-            "ceiling_mIoU": MeanIoU(OTHERS),
-        }
-        self.registered = nn.ModuleList(self.metric.values())  # so that `to` reaches them
+        self.views = nn.ModuleList(View(name) for name in (ANSWER, CEILING, *([COARSE] if refined else [])))
+        self.verdicts = Shares((*VERDICTS, "ceiling_all_others"))
 
-    def update(self, preds: Decoded, target: Item) -> ItemScore:
-        """Score one answer.
+    def update(self, preds: Decoded, target: Item, refined_HW: NDArray[np.integer] | None = None) -> ItemScore:
+        """Score one answer; see :func:`.tally.tally` for the arguments and errors."""
+        made, mask = tally(preds, target, self.method, refined_HW)
+        self.add(made)
+        return ItemScore(made, made.iou(), made.iou(CEILING), np.where(mask < made.asked, mask, 0).astype(np.int32))
 
-        Args:
-            preds: the answer, parsed with the item's size, codec and labels.
-            target: the item that it answers.
-
-        Raises:
-            ValueError: when the answer's grid has another size than the item's, or its labels do not begin with the
-                item's.
-        """
-        _check(preds, target)
-        best = Decoded(rasterize(target.mask, target.labels, target.size, target.rule), "ok")
-        truth = torch.from_numpy(np.asarray(target.mask).astype(np.int64))[None]
-        shape = target.mask.shape
-        painted = {"": self._paint(preds.grid, shape), "ceiling_": self._paint(best.grid, shape)}
-        invalid = torch.tensor([preds.status == "invalid"])
-        asked = len(target.labels)
-        shown = {kind: torch.where(ids < asked, ids, 0) for kind, ids in painted.items()}
-        for kind, bad in (("", invalid), ("ceiling_", None)):
-            self.metric[f"{kind}cIoU"].update(shown[kind], truth)
-            self.metric[f"{kind}gIoU"].update(shown[kind], truth, bad)
-        if target.task in SEMANTIC:
-            self.metric["mIoU"].update(painted[""], truth, preds.grid.labels)
-            self.metric["ceiling_mIoU"].update(painted["ceiling_"], truth, best.grid.labels)
-        self.shares.update(preds, asked)
-        self.perfect.update(best, asked)
-        inter, union = item_counts(shown[""], truth)
-        *_, empty, unmatched = traits(preds, asked)
-        return ItemScore(
-            iou=float(item_ious(shown[""], truth, invalid)),
-            ceiling=float(item_ious(shown["ceiling_"], truth)),
-            intersection=int(inter),
-            union=int(union),
-            all_others=empty,
-            unmatched=unmatched,
-            mask=shown[""][0].numpy().astype(np.int32),
-        )
+    def add(self, made: Tally) -> None:
+        """Count an answer that is measured already."""
+        for view in self.views:
+            view.add(made)  # type: ignore[operator]
+        marks = [made.status == name for name in VERDICTS[:3]]
+        marks += [made.all_others, made.unmatched, made.perfect_all_others]
+        self.verdicts.update([(int(mark), 1) for mark in marks])
 
     def compute(self) -> dict[str, float]:
-        """Every score by name; mIoU only where there were class questions. Empty when nothing was scored.
+        """Every score by name; only those that some item has. Empty when nothing was scored.
 
         Under ``torch.distributed`` every rank must call this, also one that scored nothing.
         """
-        values: dict[str, Tensor] = {}
+        values: dict[str, float] = {}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The ``compute`` method of metric")  # a rank may have seen nothing
-            values |= {name: metric.compute() for name, metric in self.metric.items()}
-            values |= self.shares.compute()
-            values["ceiling_all_others"] = self.perfect.compute()["all_others"]
-        if torch.isnan(values["ok"]):
+            for view in self.views:
+                values |= view.compute()  # type: ignore[operator]
+            values |= {name: float(share) for name, share in self.verdicts.compute().items()}
+        if math.isnan(values["ok"]):
             return {}
-        return {name: float(value) for name, value in values.items() if not torch.isnan(value)}
+        return {name: value for name, value in values.items() if not math.isnan(value)}
 
-    def by_class(self) -> dict[str, float]:
-        """IoU of each class present, by name; this process's items only."""
-        return self.by_name.by_class()
+    def by_class(self) -> dict[str, ClassRow]:
+        """Counts of each class by name; this process's items only."""
+        classes: ClassIoU = self.views[0].classes  # type: ignore[assignment]
+        return classes.table()
 
     def reset(self) -> None:
         """Forget everything scored so far."""
-        for metric in (self.shares, self.perfect, *self.metric.values()):
-            metric.reset()
-
-    def _paint(self, grid: LabelGrid, shape: tuple[int, int]) -> Tensor:
-        return torch.from_numpy(paint(grid, shape, self.method).astype(np.int64))[None]
+        for part in (*self.views, self.verdicts):
+            part.reset()  # type: ignore[operator]
 
 
-def _check(preds: Decoded, target: Item) -> None:
-    if preds.grid.size != tuple(target.size):
-        raise ValueError(f"`preds` must be parsed with size={tuple(target.size)}, got a grid of {preds.grid.size}.")
-    asked = tuple(target.labels)
-    if preds.grid.labels[: len(asked)] != asked:
-        raise ValueError(f"`preds` must be parsed with labels={asked[1:]}, got a grid with {preds.grid.labels}.")
+def target_counts(made: Tally, view: str = ANSWER) -> list[Count]:
+    """One answer's part in each of :data:`TARGETS`."""
+    measured, readable = made.views[view], not made.invalid or view == CEILING
+    iou = made.iou(view)
+    if not measured.target:
+        rightly_empty = int(readable and measured.empty)
+        return [NEITHER] * len(PRECISIONS) + [(rightly_empty, 1), NEITHER, NEITHER, NEITHER]
+    counts: list[Count] = [(int(iou >= at), 1) for at in PRECISIONS]
+    counts += [NEITHER, (int(readable and not measured.empty), 1)]
+    for box in (made.annotated_box, made.target_box):
+        asked = made.asked == 2 and box is not None
+        counts.append((int(box_iou(measured.box, box) >= 0.5), 1) if asked else NEITHER)
+    return counts

@@ -40,34 +40,6 @@ def item_counts(preds: Tensor, target: Tensor, ignore_index: int | None = IGNORE
     return inter, guessed + true - inter
 
 
-def class_counts(
-    preds: Tensor, target: Tensor, classes: int, ignore_index: int | None = IGNORE
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Intersection, union and number of target pixels of every class over all items.
-
-    Args:
-        preds: integer ids below ``classes``, ``[N, H, W]``.
-        target: same shape, ids below ``classes`` or ``ignore_index``.
-        classes: how many ids there are.
-        ignore_index: value of target pixels to leave out.
-
-    Returns:
-        three int64 tensors ``[classes]``.
-
-    Raises:
-        ValueError: as :func:`item_counts`, or for an id outside ``0..classes-1``.
-    """
-    check_maps(preds, target)
-    counted = torch.ones_like(target, dtype=torch.bool) if ignore_index is None else target != ignore_index
-    guess, truth = preds[counted].long(), target[counted].long()
-    for name, ids in (("preds", guess), ("target", truth)):
-        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= classes):
-            raise ValueError(f"`{name}` must hold ids in 0..{classes - 1}, got {int(ids.min())}..{int(ids.max())}.")
-    table = torch.bincount(guess * classes + truth, minlength=classes * classes).view(classes, classes)
-    inter, guessed, true = table.diagonal(), table.sum(1), table.sum(0)
-    return inter.clone(), guessed + true - inter, true
-
-
 def check_maps(preds: Tensor, target: Tensor) -> None:
     """Refuse maps that cannot be compared.
 

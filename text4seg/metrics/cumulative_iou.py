@@ -63,8 +63,12 @@ class CumulativeIoU(Metric):
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Count more items; both ``[N, H, W]``."""
         inter, union = item_counts(preds, target, self.ignore_index)
-        self.intersection += inter.sum()
-        self.union += union.sum()
+        self.add(int(inter.sum()), int(union.sum()))
+
+    def add(self, intersection: int, union: int) -> None:
+        """Add pixels that are counted already."""
+        self.intersection += intersection
+        self.union += union
 
     def compute(self) -> Tensor:
         """The score so far, float64."""

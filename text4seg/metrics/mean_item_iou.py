@@ -1,4 +1,4 @@
-"""gIoU: the mean over items of each item's IoU."""
+"""gIoU: the mean over items of each item's IoU; the same metric takes the mean of any score that items have."""
 
 from __future__ import annotations
 
@@ -79,9 +79,13 @@ class MeanItemIoU(Metric):
 
     def update(self, preds: Tensor, target: Tensor, invalid: Tensor | None = None) -> None:
         """Count more items; maps ``[N, H, W]``, `invalid` bool ``[N]``."""
-        ious = item_ious(preds, target, invalid, self.ignore_index)
-        self.total += (ious * _ONE).round().long().sum().to(self.total.device)
-        self.items += len(ious)
+        for iou in item_ious(preds, target, invalid, self.ignore_index).tolist():
+            self.add(iou)
+
+    def add(self, score: float) -> None:
+        """Add an item whose score is known, 0..1."""
+        self.total += round(score * _ONE)
+        self.items += 1
 
     def compute(self) -> Tensor:
         """The score so far, float64; NaN before the first item."""

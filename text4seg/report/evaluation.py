@@ -78,7 +78,8 @@ def evaluate_run(settings: EvaluateSettings, tell: Callable[[int], None] | None 
     (folder / "metrics.json").write_text(json.dumps({**scores, f"{settings.name}/items": items}, indent=2) + "\n")
     if drawn.kept:
         draw_sheet([sheet_entry(scored) for scored in drawn.kept]).save(folder / "sheet.png")
-    return Evaluation(scores, board.by_class(), items, folder)
+    classes = {name: row.iou for name, row in board.by_class().items() if row.true}
+    return Evaluation(scores, classes, items, folder)
 
 
 def pick_device(name: str) -> str:
@@ -108,11 +109,11 @@ def record(scored: Scored) -> dict[str, Any]:
         "labels": list(item.labels),
         "iou": score.iou,
         "ceiling": score.ceiling,
-        "intersection": score.intersection,
-        "union": score.union,
+        "intersection": score.tally.views[""].overlap[0],
+        "union": score.tally.views[""].overlap[1],
         "status": decoded.status,
         "repairs": [f"row {repair.row}: {repair.what}" for repair in decoded.repairs],
-        "unmatched": score.unmatched,
+        "unmatched": score.tally.unmatched,
         "text": decoded.text,
         "predicted": [{"label": item.labels[i], **coco_rle(score.mask == i)} for i in found],
     }
