@@ -157,7 +157,7 @@ def test_a_configuration_gives_the_recipe(tmp_path, capsys):
 def test_the_shipped_configurations_hold_recipes():
     root = Path(__file__).resolve().parents[1]
     recipe = read_recipe(root / "conf" / "tiny-pretrain.yaml", "val", None, ["grid=[5,5]"])
-    assert (recipe.build.source, recipe.build.shards, recipe.spelling) == ("scenes", 1, ((5, 5), "rrle", "center"))
+    assert (recipe.build.source, recipe.build.shards, recipe.spelling) == ("scenes", 1, ((5, 5), "rrle", "labelled"))
 
 
 def test_no_folder_is_an_error(capsys):
@@ -169,7 +169,7 @@ def test_inspect_prints_a_table_and_json(folder, capsys):
     assert main(["inspect", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "6 in 2 shards" in shown
-    assert "8x8 cells, rrle, rule center" in shown
+    assert "8x8 cells, rrle, rule labelled" in shown
     assert main(["inspect", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tasks"] == {"referring": 6}
 

@@ -18,7 +18,7 @@ from text4seg.config import Config, load
 from text4seg.data.settings import BuildSettings, DataSettings
 from text4seg.data.sources.options import from_options
 from text4seg.data.sources.registry import source_settings
-from text4seg.data.sources.settings import TaskSettings
+from text4seg.data.tasks.settings import TaskSettings, preset
 from text4seg.data.variants import Curriculum
 
 
@@ -28,7 +28,7 @@ class Words(BuildSettings):
 
     grid: list[int] = field(default_factory=lambda: [16, 16])
     codec: str = "rrle"
-    rule: str = "center"
+    rule: str = "labelled"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def read_recipe(config: Path | None, split: str, source: str | None, words: Sequ
     merged = _merge(start, words)
     build = BuildSettings(**{item.name: getattr(merged, item.name) for item in fields(BuildSettings)})
     source_settings(build.source, build.options)
-    from_options(TaskSettings, build.task_options, "task_options")
+    from_options(TaskSettings, preset(build.task, build.task_options), "task_options")
     if build.shards < 1 or (build.limit is not None and build.limit < 1):
         raise ValueError(f"`shards` and `limit` must be at least 1, got {build.shards} and {build.limit}.")
     checked = Curriculum(DataSettings(grid=merged.grid, codec=merged.codec, rule=merged.rule)).usual

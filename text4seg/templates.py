@@ -1,9 +1,10 @@
 """Questions and answer openers in this project's own words, and a loader for a user's own lists.
 
 A task picks the family: `all` (label everything), `partial` / `referring` / `generalized` (segment what is named),
-`conditioned` (segment what is on a list, present or not). Slots: ``{labels}``. Several labels are joined by ``", "``
-everywhere. A target that is not there gets its own *answers*; its questions are drawn from the same list as every
-other question, since a question of its own would give the answer away.
+`conditioned` (segment what is on a list, present or not), `parts` (an object's parts). Slots: ``{labels}``, in `parts`
+the object. Several labels are joined by ``", "`` unless told otherwise. A target that is not there gets its own
+*answers*; its questions are drawn from the same list as every other question, since a question of its own would give
+the answer away.
 Source: template families of Text4Seg (arXiv 2410.09855), section 3.2; the wording is ours.
 """
 
@@ -23,12 +24,13 @@ FAMILIES = {
     "referring": "partial",
     "generalized": "partial",
     "conditioned": "conditioned",
+    "parts": "parts",
 }
 NO_TARGET = "no_target"
 KINDS = ("questions", "answers")
 TAGS = ("<seg>", "</seg>")
-OFFICIAL_LISTS = {"ALL": "all", "PARTIAL": "partial", "CONDITION": "conditioned"}
-OFFICIAL_SLOT = "[class_name]"
+OFFICIAL_LISTS = {"ALL": "all", "PARTIAL": "partial", "CONDITION": "conditioned", "OBJECT_ALL": "parts"}
+OFFICIAL_SLOTS = ("[class_name]", "[object]")
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "all": (
@@ -66,6 +68,14 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Map this scene with the vocabulary {labels}.",
         "Given the list {labels}, write the label map.",
         "Look for {labels} and segment those that you see.",
+    ),
+    "parts": (
+        "Segment the {labels} into its parts.",
+        "Which parts does the {labels} have? Map them.",
+        "Label each part of the {labels}.",
+        "Take the {labels} apart: where is each part?",
+        "Give me a part map of the {labels}.",
+        "Show the parts of the {labels}, one by one.",
     ),
 }
 ANSWERS: dict[str, tuple[str, ...]] = {
@@ -112,6 +122,13 @@ ANSWERS: dict[str, tuple[str, ...]] = {
         "Those classes, where present:",
         "Map of the requested classes:",
     ),
+    "parts": (
+        "These are its parts:",
+        "Part by part:",
+        "The part map is:",
+        "Its parts lie here:",
+        "Here is each part:",
+    ),
 }
 NO_TARGET_ANSWERS: tuple[str, ...] = (
     "I see nothing like that:",
@@ -129,6 +146,7 @@ class Templates:
     questions: dict[str, tuple[str, ...]] = field(default_factory=lambda: QUESTIONS)
     answers: dict[str, tuple[str, ...]] = field(default_factory=lambda: ANSWERS)
     no_target_answers: tuple[str, ...] = NO_TARGET_ANSWERS
+    joiner: str = JOINER
 
     def ask(self, task: str, labels: Sequence[str], rng: random.Random, *, found: bool = True) -> tuple[str, str]:
         """Draw a question and an answer opener.
@@ -145,7 +163,7 @@ class Templates:
         family = _family(task)
         question = rng.choice(self.questions[family])
         openers = self.answers[family] if found else self.no_target_answers
-        return _fill(question, labels), _fill(rng.choice(openers), labels)
+        return self._fill(question, labels), self._fill(rng.choice(openers), labels)
 
     def fixed(self, task: str, labels: Sequence[str], index: int = 0, *, found: bool = True) -> tuple[str, str]:
         """The question and answer opener number `index`: what evaluation uses, so that chance moves no score.
@@ -155,7 +173,11 @@ class Templates:
         family = _family(task)
         questions = self.questions[family]
         answers = self.answers[family] if found else self.no_target_answers
-        return _fill(questions[index % len(questions)], labels), _fill(answers[index % len(answers)], labels)
+        question, opener = questions[index % len(questions)], answers[index % len(answers)]
+        return self._fill(question, labels), self._fill(opener, labels)
+
+    def _fill(self, template: str, labels: Sequence[str]) -> str:
+        return template.replace(SLOT, self.joiner.join(labels))
 
     @classmethod
     def load(cls, path: str | Path) -> Templates:
@@ -205,10 +227,6 @@ def _family(task: str) -> str:
     return FAMILIES[task]
 
 
-def _fill(template: str, labels: Sequence[str]) -> str:
-    return template.replace(SLOT, JOINER.join(labels))
-
-
 def _checked(items: object, where: str, family: str, kind: str) -> tuple[str, ...]:
     if not isinstance(items, list) or not items or not all(isinstance(i, str) and i.strip() for i in items):
         raise ValueError(f"{where} must be a non-empty list of strings, got {items!r:.80}.")
@@ -252,7 +270,7 @@ def _read_python(path: Path) -> dict[str, dict[str, object]]:
             raise ValueError(f"{path}: {node.targets[0].id} is not a plain list of strings.") from error
         if not isinstance(found, (list, tuple)) or not all(isinstance(item, str) for item in found):
             raise ValueError(f"{path}: {node.targets[0].id} is not a plain list of strings.")
-        items = [item.replace(OFFICIAL_SLOT, SLOT) for item in found]
+        items = [item.replace(OFFICIAL_SLOTS[0], SLOT).replace(OFFICIAL_SLOTS[1], SLOT) for item in found]
         raw.setdefault(OFFICIAL_LISTS[family], {})["questions" if kind == "QUESTION" else "answers"] = items
     if not raw:
         raise ValueError(f"{path} holds no QUESTION_* / ANSWER_* lists of the published kind.")

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from text4seg.data.sources.folder import examples
-from text4seg.data.sources.settings import FolderSettings, TaskSettings
-from text4seg.data.tasks import samples
+from text4seg.data.sources.settings import FolderSettings
+from text4seg.data.tasks.samples import samples
+from text4seg.data.tasks.settings import TaskSettings
 from text4seg.descriptors import check_labels
 
 MASK = np.array([[0, 0, 1, 1], [2, 2, 255, 1], [2, 0, 0, 0]], np.uint8)

@@ -8,7 +8,7 @@ import pytest
 
 from text4seg.data.sources.options import from_options
 from text4seg.data.sources.registry import SOURCES
-from text4seg.data.sources.settings import TaskSettings
+from text4seg.data.tasks.settings import TaskSettings
 
 
 @dataclass

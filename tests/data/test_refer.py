@@ -23,8 +23,9 @@ from pycocotools.coco import COCO
 
 from text4seg.data.sources import refer
 from text4seg.data.sources.refer import examples
-from text4seg.data.sources.settings import ReferSettings, TaskSettings
-from text4seg.data.tasks import samples
+from text4seg.data.sources.settings import ReferSettings
+from text4seg.data.tasks.samples import samples
+from text4seg.data.tasks.settings import TaskSettings
 
 H, W = 6, 8
 BOX = [[1, 1, 5, 1, 5, 4, 1, 4]]

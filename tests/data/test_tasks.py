@@ -13,8 +13,9 @@ from PIL import Image
 
 from text4seg.data.items import conversation
 from text4seg.data.sources.scenes.examples import examples
-from text4seg.data.sources.settings import ScenesSettings, TaskSettings
-from text4seg.data.tasks import samples
+from text4seg.data.sources.settings import ScenesSettings
+from text4seg.data.tasks.samples import samples
+from text4seg.data.tasks.settings import TaskSettings
 from text4seg.data.types import IGNORE, Example, Referent
 from text4seg.data.variants import Variant
 from text4seg.templates import ANSWERS, NO_TARGET_ANSWERS, QUESTIONS

@@ -93,7 +93,7 @@ def test_a_small_object_survives_coverage_and_nothing_else():
     mask = np.zeros((64, 64), dtype=bool)
     mask[:3, :3] = True  # 9 of the 16 pixels of the first cell at 16x16 are more than half; of 64 at 8x8 a seventh
     found = {rule: rasterize(mask, "bird", (8, 8), rule, share=0.125).ids.sum() for rule in RULES}
-    assert found == {"center": 0, "majority": 0, "coverage": 1}
+    assert found == {"center": 0, "majority": 0, "coverage": 1, "labelled": 0}
     assert rasterize(mask, "bird", (8, 8), "coverage", share=0.15).ids.sum() == 0
 
 
@@ -103,6 +103,33 @@ def test_ignored_pixels_do_not_vote_and_ties_go_to_the_lowest_id():
     cell[2] = (1, 0, 255)
     assert rasterize(cell, LABELS, (1, 1), "majority").ids.item() == 1
     assert rasterize(np.full((4, 4), 255, np.uint8), LABELS, (2, 2), "majority").ids.sum() == 0
+
+
+@settings(max_examples=100)
+@given(st.tuples(*[st.integers(1, 30)] * 2), st.tuples(*[st.integers(1, 9)] * 2), st.integers(0, 2**32 - 1))
+def test_without_ignored_samples_labelled_is_center(shape, size, seed):
+    mask = np.random.default_rng(seed).choice([0, 1, 2, 3, 255], shape).astype(np.uint8)
+    found = rasterize(mask, LABELS, size, "labelled").ids
+    sampled = stretch(mask, *size)
+    assert np.array_equal(found[sampled < 255], sampled[sampled < 255])
+    assert set(np.unique(found)) <= {*np.unique(mask).tolist(), *([0] if (mask == 255).all() else [])}
+
+
+def test_labelled_asks_the_other_pixels_then_the_neighbours():
+    mask = np.full((6, 8), 255, np.uint8)
+    mask[0, 2:4], mask[0, 6] = 1, 2  # cells of 2x2: the first row is void, 1, void, 2
+    assert rasterize(mask, LABELS, (3, 4), "labelled").ids.tolist() == [[1, 1, 1, 2]] * 3
+    assert rasterize(mask, LABELS, (3, 4), "center").ids.sum() == 0
+    assert rasterize(np.full((4, 4), 255, np.uint8), LABELS, (2, 2), "labelled").ids.sum() == 0
+
+
+def test_eight_bits_ignore_255_with_any_number_of_labels():
+    labels = ("others", *map(str, range(1, 400)))
+    mask = np.array([[254, 255]], np.uint8)
+    assert rasterize(mask, labels, (1, 2), "center").ids.tolist() == [[254, 0]]
+    assert rasterize(mask.astype(np.uint16), labels, (1, 2), ignore=65535).ids.tolist() == [[254, 255]]
+    with pytest.raises(ValueError, match="also the id of the label '255'"):
+        rasterize(mask.astype(np.uint16), labels, (1, 2))
 
 
 @pytest.mark.parametrize("rule", RULES)

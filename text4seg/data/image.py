@@ -46,19 +46,44 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled.clip(0, 255).round().astype(np.uint8)).convert("RGB")
 
 
+def cropped(image: bytes | Path, box: tuple[int, int, int, int], name: str, quality: int = 90) -> bytes:
+    """JPEG bytes of a window of an image.
+
+    Args:
+        box: left, top, width, height in pixels.
+
+    Raises:
+        ValueError: the file is missing or is not a readable image.
+    """
+    left, top, width, height = box
+    whole = open_image(_encoded(image, name), name)
+    return _jpeg(whole.crop((left, top, left + width, top + height)), quality)
+
+
 def jpeg_bytes(image: bytes | Path, name: str, quality: int = 90) -> bytes:
     """JPEG bytes of an image: JPEG data as it is (after a look whether it decodes), anything else re-encoded.
 
     Raises:
         ValueError: the file is missing or is not a readable image.
     """
-    if isinstance(image, Path):
-        if not image.is_file():
-            raise ValueError(f"{name}: no image at {image}.")
-        image = image.read_bytes()
+    image = _encoded(image, name)
     decoded = open_image(image, name)
-    if image[:3] == b"\xff\xd8\xff":
+    return image if image[:3] == b"\xff\xd8\xff" else _jpeg(decoded, quality)
+
+
+def _encoded(image: bytes | Path, name: str) -> bytes:
+    if not isinstance(image, Path):
         return image
+    if not image.is_file():
+        raise ValueError(f"{name}: no image at {image}.")
+    return image.read_bytes()
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    decoded.save(buffer, "JPEG", quality=quality, subsampling=0)
+    image.save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
+
+
+BLANK = _jpeg(Image.new("RGB", (16, 16), (128, 128, 128)), 90)
+"""The grey picture that goes with words which come without one: every row of a batch has a picture."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from text4seg.data.types import IGNORE, Sample, Turn
+from text4seg.data.types import Sample, Turn, ignore_value
 from text4seg.data.variants import Variant
 from text4seg.descriptors import answer, encode, rasterize
 from text4seg.templates import DEFAULT, hint
@@ -67,11 +67,14 @@ def conversation(sample: Sample, variant: Variant, with_hint: bool) -> list[tupl
     """Questions and answers of a sample, its masks written as `variant` says."""
     pairs = []
     for turn, plane in zip(sample.turns, sample.masks, strict=True):
-        if variant.plain:
-            found = bool(np.isin(plane, (0, IGNORE), invert=True).any())
+        if turn.task == "text":
+            pairs.append((turn.question, turn.answer_prefix))
+            continue
+        if variant.plain and turn.task != "parts":  # a parts question names the whole, which its labels do not
+            found = bool(np.isin(plane, (0, ignore_value(plane)), invert=True).any())
             question, opener = DEFAULT.fixed(turn.task, turn.labels[1:], found=found)
             turn = replace(turn, question=question, answer_prefix=opener)
-        grid = rasterize(plane, turn.labels, variant.size, variant.rule, IGNORE)
+        grid = rasterize(plane, turn.labels, variant.size, variant.rule, ignore_value(plane))
         pairs.append((_question(turn, variant, with_hint), answer(turn.answer_prefix, encode(grid, variant.codec))))
     return pairs
 
@@ -79,12 +82,18 @@ def conversation(sample: Sample, variant: Variant, with_hint: bool) -> list[tupl
 def cell_labels(sample: Sample, variant: Variant, side: int) -> list[str]:
     """What each of ``side * side`` image tokens shows of the first question's labels, row by row."""
     labels = sample.turns[0].labels
-    grid = rasterize(sample.masks[0], labels, (side, side), variant.rule, IGNORE)
+    grid = rasterize(sample.masks[0], labels, (side, side), variant.rule, ignore_value(sample.masks))
     return [labels[i] for i in grid.ids.reshape(-1)]
 
 
 def items(sample: Sample, variant: Variant, with_hint: bool) -> list[Item]:
-    """The questions of a sample, each by itself."""
+    """The questions of a sample that are answered by a mask, each by itself.
+
+    Raises:
+        ValueError: a picture shows more than 254 classes that one question asks for; scoring counts in 8 bits.
+    """
+    if sample.masks.dtype == np.uint16:
+        raise ValueError(f"{sample.key} shows more than 254 classes in one question: score it with fewer at a time.")
     return [
         Item(
             key=sample.key,
@@ -99,6 +108,7 @@ def items(sample: Sample, variant: Variant, with_hint: bool) -> list[Item]:
             task=turn.task,
         )
         for number, (turn, plane) in enumerate(zip(sample.turns, sample.masks, strict=True))
+        if turn.task != "text"
     ]
 
 

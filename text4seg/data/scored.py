@@ -75,10 +75,8 @@ class ScoredItems(IterableDataset[dict[str, Any]]):
         pairs = conversation(sample, self.variant, self.settings.format_hint)
         encode = self.processor.encode
         return [
-            (item, encode(image, [(question, None)]), encode(image, [(question, text)]))
-            for item, (question, text) in zip(
-                items(sample, self.variant, self.settings.format_hint), pairs, strict=True
-            )
+            (item, encode(image, [(item.question, None)]), encode(image, [pairs[item.turn]]))
+            for item in items(sample, self.variant, self.settings.format_hint)
         ]
 
     def _batch(self, held: Sequence[Asked]) -> dict[str, Any]:

@@ -64,8 +64,9 @@ class DataSettings:
     codec: str = "rrle"
     grid: list[int] = field(default_factory=lambda: [16, 16])
     """Rows, columns."""
-    rule: str = "center"
-    """How a cell gets its label: center, majority or coverage."""
+    rule: str = "labelled"
+    """How a cell gets its label: labelled (the sampled pixel; pixels without annotation teach nothing), center (the
+    same, but such pixels are `others`, as published), majority or coverage."""
     variants: dict[str, VariantSettings] = field(default_factory=dict)
     """Named ways of writing the answer for `curriculum`."""
     curriculum: list[dict[str, float]] = field(default_factory=list)

@@ -165,7 +165,7 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         turns: Turns = conversation(sample, variant, self.settings.format_hint)
         if not variant.answer:
             turns = [(turns[0][0], None)]
-        side = self.cells_a_side
+        side = None if sample.turns[0].task == "text" else self.cells_a_side
         cells = None if side is None else cell_labels(sample, variant, side)
         return encode_checked(self.processor, sample.image, sample.key, turns, self.settings.max_length, cells)
 

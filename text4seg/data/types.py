@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
-"""Mask value of pixels that are neither taught nor scored (65535 in 16-bit masks is folded onto it by the sources)."""
+"""Value of pixels that are neither taught nor scored, in masks of 8 bits."""
+IGNORE_16 = 65535
+"""The same in masks of 16 bits, which are used where 254 classes are not enough."""
 
-Task = Literal["referring", "generalized", "all", "partial", "conditioned"]
+Task = Literal["referring", "generalized", "all", "partial", "conditioned", "parts", "text"]
+"""`parts`: an object and all its parts; `text`: an answer in words, without a mask."""
+
+
+def ignore_value(mask: NDArray[Any]) -> int:
+    """The value of ignored pixels in a mask, by its type."""
+    return IGNORE_16 if mask.dtype == np.uint16 else IGNORE
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +34,13 @@ class Referent:
         phrases: one or more expressions that mean the same target.
         mask: bool ``[H, W]``; all False when the picture holds no such target.
         id: the annotation's id in its source.
+        void: bool ``[H, W]``, pixels that are neither target nor background; None when there are none.
     """
 
     phrases: tuple[str, ...]
     mask: NDArray[np.bool_]
     id: str = ""
+    void: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,28 +49,37 @@ class Example:
 
     Attributes:
         id: unique inside its source.
-        image: encoded JPEG / PNG bytes, or the path of the file.
+        image: encoded JPEG / PNG bytes, or the path of the file; None for words without a picture.
         size: ``(H, W)`` in pixels.
         source: name of the data set.
         labels: names of the values of ``mask``; ``labels[0] == "others"``. Only for semantic annotation.
-        mask: int ``[H, W]`` indices into ``labels``, 255 = ignore; None when there is no semantic annotation.
+        mask: uint8 (255 = ignore) or uint16 (65535 = ignore) ``[H, W]`` indices into ``labels``; None when there is no
+            semantic annotation.
         referents: targets for referring questions; empty when there are none.
         split: e.g. ``train``.
+        synonyms: other words for each label, in the order of ``labels``; empty when the source knows none.
+        wholes: for each label the object that it is a part of, ``""`` for what is no part; empty: nothing is.
+        dialogue: questions and answers in words, passed on as they are.
     """
 
     id: str
-    image: bytes | Path
+    image: bytes | Path | None
     size: tuple[int, int]
     source: str
     labels: tuple[str, ...] = ("others",)
     mask: NDArray[np.integer] | None = None
     referents: tuple[Referent, ...] = ()
     split: str = "train"
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    wholes: tuple[str, ...] = ()
+    dialogue: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Turn:
     """One question with its answer's opening sentence; the descriptor itself is made from the turn's mask plane.
+
+    A `text` turn has no descriptor: its opening sentence is the whole answer, its plane is empty.
 
     Attributes:
         question: the text asked.
@@ -85,12 +104,13 @@ class Sample:
         key: shard key, without dots or slashes; unique in a data set.
         image: encoded JPEG bytes, original size.
         turns: one or more questions.
-        masks: integer ``[T, H, W]``, one plane a turn; plane t holds indices into ``turns[t].labels``, 255 = ignore.
+        masks: uint8 (255 = ignore) or uint16 (65535 = ignore) ``[T, H, W]``, one plane a turn; plane t holds indices
+            into ``turns[t].labels``.
         source: name of the data set.
     """
 
     key: str
     image: bytes
     turns: tuple[Turn, ...]
-    masks: NDArray[np.uint8]
+    masks: NDArray[np.unsignedinteger]
     source: str = ""

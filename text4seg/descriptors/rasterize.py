@@ -1,10 +1,11 @@
 """Mask to label grid: which label each cell of the grid gets.
 
-Three rules: ``center`` is the published one (one sampled pixel a cell, identical to Pillow's NEAREST stretch),
-``majority`` lets every pixel vote, ``coverage`` keeps small objects that fill only a part of a cell.
+Four rules: ``center`` is the published one (one sampled pixel a cell, identical to Pillow's NEAREST stretch),
+``majority`` lets every pixel vote, ``coverage`` keeps small objects that fill only a part of a cell, ``labelled`` is
+``center`` where ignored pixels teach nothing.
 
 Axis legend: H, W pixels of the mask; R, C rows and columns of the grid.
-Source: section 3.1 of Text4Seg (arXiv 2410.09855) for ``center``; the other two rules are this project's.
+Source: section 3.1 of Text4Seg (arXiv 2410.09855) for ``center``; the other rules are this project's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from .grid import OTHERS, LabelGrid
 
-RULES = ("center", "majority", "coverage")
+RULES = ("center", "majority", "coverage", "labelled")
 
 
 @lru_cache(maxsize=256)
@@ -72,7 +73,8 @@ def label_map(
     names = names_of(labels, boolean)
     if boolean:
         return mask.astype(np.int32), names
-    if ignore is not None and 0 <= ignore < len(names):
+    # A mask of 8 bits cannot show the label 255: there the value is free to be ignored however many labels there are.
+    if ignore is not None and 0 <= ignore < len(names) and (mask.dtype, ignore) != (np.uint8, 255):
         raise ValueError(
             f"`ignore`={ignore} is also the id of the label {names[ignore]!r}: pass ignore=None, or another value "
             "(65535 for 16-bit masks)."
@@ -108,8 +110,11 @@ def rasterize(
         rule: ``center``: the pixel that Pillow's NEAREST resize samples. ``majority``: the label with most pixels
             in the cell, ties to the lowest id. ``coverage``: the object that fills the largest part of the cell if
             that is at least ``share``, ties to the lowest id; else as ``majority``.
+            ``labelled``: as ``center``, but a cell whose sampled pixel is ignored takes the label that most of its
+            other pixels have; where all are ignored it continues the run to its left, else takes the label to its
+            right, else that of the row above or below.
         ignore: id of pixels without a label: ``center`` reads them as ``others``, elsewhere they do not vote; a cell
-            of ignored pixels only is ``others``.
+            of ignored pixels only is ``others`` (but see ``labelled``).
         share: the part of a cell (0..1, of its pixels that vote) that ``coverage`` asks for.
 
     Raises:
@@ -130,17 +135,31 @@ def rasterize(
     ids, names = label_map(mask_HW, labels, ignore)
     rows, cols = size
     sampled = ids[nearest_index(ids.shape[0], rows)[:, None], nearest_index(ids.shape[1], cols)]
-    sampled = np.maximum(sampled, 0)
-    if rule == "center":
-        return LabelGrid(sampled, names)
+    if rule == "center" or (rule == "labelled" and sampled.min() >= 0):
+        return LabelGrid(np.maximum(sampled, 0), names)
     votes, owned = count_votes(ids, size, len(names))
     winner = votes.argmax(axis=2)
+    if rule == "labelled":
+        voted = np.where(votes.any(axis=2), winner, -1)
+        return LabelGrid(_continued(np.where(sampled < 0, voted, sampled)), names)
     if rule == "coverage" and len(names) > 1:
         objects = votes[:, :, 1:]
         enough = objects.max(axis=2) >= np.maximum(share * votes.sum(axis=2), 1)
         winner = np.where(enough, objects.argmax(axis=2) + 1, winner)
     # a mask smaller than the grid leaves cells without a pixel of their own: these take the sampled one
-    return LabelGrid(np.where(owned, winner, sampled), names)
+    return LabelGrid(np.where(owned, winner, np.maximum(sampled, 0)), names)
+
+
+def _continued(ids_RC: NDArray[Any]) -> NDArray[Any]:
+    """Give cells without a label (-1) that of a neighbour: left, else right, else above, else below."""
+    for _ in range(2):  # along the rows, then along the columns
+        ids_RC = _forward(_forward(ids_RC)[:, ::-1])[:, ::-1].T
+    return np.maximum(ids_RC, 0)
+
+
+def _forward(ids_RC: NDArray[Any]) -> NDArray[Any]:
+    last = np.maximum.accumulate(np.where(ids_RC >= 0, np.arange(ids_RC.shape[1]), 0), axis=1)
+    return np.take_along_axis(ids_RC, last, axis=1)
 
 
 def count_votes(

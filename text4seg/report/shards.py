@@ -14,7 +14,7 @@ from rich.text import Text
 from text4seg.data.image import open_image
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
-from text4seg.data.types import Sample
+from text4seg.data.types import Sample, ignore_value
 from text4seg.descriptors import OTHERS, encode, paint, rasterize
 
 from .sheet import Entry, draw_sheet, wrap
@@ -96,7 +96,7 @@ def _entries(sample: Sample, index: Index, side: int) -> Iterator[Entry]:
     image = open_image(sample.image, sample.key)
     font = ImageFont.load_default(13)
     for turn, plane in zip(sample.turns, sample.masks, strict=True):
-        grid = rasterize(plane, turn.labels, index.grid, index.rule, 255)
+        grid = rasterize(plane, turn.labels, index.grid, index.rule, ignore_value(plane))
         yield Entry(
             image,
             {"mask": plane, "descriptor": paint(grid, (image.height, image.width))},

@@ -12,7 +12,7 @@ from text4seg.config import Config
 from text4seg.data.settings import BuildSettings
 from text4seg.data.sources.options import from_options
 from text4seg.data.sources.registry import source_settings
-from text4seg.data.sources.settings import TaskSettings
+from text4seg.data.tasks.settings import TaskSettings, preset
 from text4seg.data.types import Task
 from text4seg.data.variants import Curriculum
 from text4seg.models.settings import FAMILIES
@@ -105,7 +105,7 @@ def _check_recipe(recipe: BuildSettings, where: str) -> None:
     """Hold the free-form options of a recipe against what its source and its task know."""
     try:
         source_settings(recipe.source, recipe.options)
-        from_options(TaskSettings, recipe.task_options, "task_options")
+        from_options(TaskSettings, preset(recipe.task, recipe.task_options), "task_options")
     except ValueError as error:
         raise ValueError(f"`{where}`: {error}") from error
 

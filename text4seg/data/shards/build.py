@@ -27,8 +27,8 @@ from text4seg.data.shards.record import to_members
 from text4seg.data.shards.verify import file_damage
 from text4seg.data.sources.options import from_options
 from text4seg.data.sources.registry import VERSIONS, examples, source_settings
-from text4seg.data.sources.settings import TaskSettings
-from text4seg.data.tasks import samples
+from text4seg.data.tasks.samples import samples
+from text4seg.data.tasks.settings import TaskSettings, preset
 from text4seg.data.types import Sample
 
 LICENCES = {"scenes": "drawn by text4seg; Apache-2.0"}
@@ -169,7 +169,7 @@ def _whole(folder: Path, entry: ShardEntry) -> bool:
 
 
 def _stream(settings: BuildSettings) -> Iterable[Sample]:
-    task_settings = from_options(TaskSettings, settings.task_options, "task_options")
+    task_settings = from_options(TaskSettings, preset(settings.task, settings.task_options), "task_options")
     found = examples(settings.source, settings.options, settings.seed)
     return islice(samples(found, settings.task, task_settings, settings.seed, settings.quality), settings.limit)
 

@@ -3,7 +3,8 @@
     KEY.jpg              the image
     KEY.qa.json          a list of turns: question, answer_prefix, labels, task, id, and how the descriptor was written
     KEY.descriptor.txt   one descriptor body a turn, blank line between
-    KEY.mask.png         the turns' planes [T, H, W] stacked downwards: indices into the turn's labels, 255 = ignore
+    KEY.mask.png         the turns' planes [T, H, W] stacked downwards: indices into the turn's labels, in 8 bits (255 =
+                         ignore) or, where these are not enough, 16 (65535 = ignore)
 
 Neither KEY nor what stands before the first dot of a member's name is ever used as a path.
 """
@@ -22,8 +23,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
 from text4seg.data.image import MAX_PIXELS
-from text4seg.data.tasks import check_turn
-from text4seg.data.types import IGNORE, Sample, Task, Turn
+from text4seg.data.tasks.turns import check_turn
+from text4seg.data.types import Sample, Task, Turn, ignore_value
 from text4seg.descriptors import encode, rasterize
 
 MEMBERS = ("jpg", "qa.json", "descriptor.txt", "mask.png")
@@ -49,7 +50,7 @@ def to_members(sample: Sample, grid: tuple[int, int], codec: str, rule: str) -> 
         }
         for turn in sample.turns
     ]
-    planes = np.ascontiguousarray(sample.masks, np.uint8)
+    planes = np.ascontiguousarray(sample.masks, np.uint16 if sample.masks.dtype == np.uint16 else np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(planes.reshape(-1, planes.shape[2])).save(buffer, "PNG")
     return {
@@ -61,9 +62,9 @@ def to_members(sample: Sample, grid: tuple[int, int], codec: str, rule: str) -> 
 
 
 def descriptors(sample: Sample, grid: tuple[int, int], codec: str, rule: str) -> list[str]:
-    """One descriptor body a turn, made from the masks."""
+    """One descriptor body a turn, made from the masks; an answer in words has none."""
     return [
-        encode(rasterize(plane, turn.labels, grid, rule, IGNORE), codec)
+        "" if turn.task == "text" else encode(rasterize(plane, turn.labels, grid, rule, ignore_value(plane)), codec)
         for turn, plane in zip(sample.turns, sample.masks, strict=True)
     ]
 
@@ -83,7 +84,7 @@ def from_members(key: str, members: Mapping[str, bytes]) -> Sample:
     turns = _turns(key, members["qa.json"])
     masks = _planes(key, members["mask.png"], len(turns), _size(key, members["jpg"]))
     for turn, plane in zip(turns, masks, strict=True):
-        values = plane[plane < IGNORE]
+        values = plane[plane < ignore_value(plane)]
         if values.size and values.max() >= len(turn.labels):
             raise ValueError(f"{key}: the mask holds {values.max()}, the turn has {len(turn.labels)} labels.")
     source = json.loads(members["qa.json"])[0].get("source", "")
@@ -135,14 +136,15 @@ def _planes(key: str, data: bytes, turns: int, size: tuple[int, int]) -> np.ndar
     try:
         # Not `Image.open`: its limit of pixels would count all planes together.
         with PngImageFile(io.BytesIO(data)) as image:
-            (width, height), whole = image.size, image.mode in ("L", "P")
+            (width, height), whole = image.size, image.mode in ("L", "P", "I;16", "I")
             if whole and (height, width) == (turns * size[0], size[1]):
-                return np.asarray(image).reshape(turns, *size)
+                kind = np.uint8 if image.mode in ("L", "P") else np.uint16
+                return np.asarray(image).astype(kind).reshape(turns, *size)
     except (UnidentifiedImageError, *UNDECODABLE) as error:
         raise ValueError(f"{key}: mask.png is not a readable image: {error}") from error
     if not whole or height % turns:
         raise ValueError(
-            f"{key}: mask.png must be 8-bit grey with {turns} planes one below the other, got {width}x{height} pixels "
-            f"of mode {image.mode}."
+            f"{key}: mask.png must be 8-bit grey (or 16-bit) with {turns} planes one below the other, got "
+            f"{width}x{height} pixels of mode {image.mode}."
         )
     raise ValueError(f"{key}: the mask is {width}x{height // turns}, the image {size[1]}x{size[0]}")

@@ -13,7 +13,7 @@ from text4seg.data.image import open_image
 from text4seg.data.shards.index import NAME, Index, ShardEntry
 from text4seg.data.shards.read import Record, records
 from text4seg.data.shards.record import MEMBERS, descriptors
-from text4seg.data.types import Sample
+from text4seg.data.types import Sample, ignore_value
 
 
 def verify(folder: Path) -> list[str]:
@@ -125,7 +125,7 @@ def summarise(folder: Path) -> dict[str, Any]:
             sources[sample.source] += 1
             labels.update(label for turn in sample.turns for label in turn.labels[1:])
             lengths += map(len, texts)
-            empty += sum(not ((plane > 0) & (plane < 255)).any() for plane in sample.masks)
+            empty += sum(not ((plane > 0) & (plane < ignore_value(plane))).any() for plane in sample.masks)
     return {
         "folder": str(folder),
         "samples": index.samples,

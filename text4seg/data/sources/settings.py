@@ -1,4 +1,4 @@
-"""What the sources and the tasks can be told. Plain dataclasses; importing this pulls in nothing heavy."""
+"""What the sources can be told. Plain dataclasses; importing this pulls in nothing heavy."""
 
 from __future__ import annotations
 
@@ -33,31 +33,6 @@ class ScenesSettings:
     """Standard deviation of the pixel noise, in grey levels."""
     classes: str = "shape"
     """Labels of the semantic mask: shape, colour, both, either (shape or colour, drawn for each picture), or any."""
-
-
-@dataclass
-class TaskSettings:
-    """How questions are put to examples."""
-
-    turns: int = 1
-    """Questions a sample."""
-    weights: dict[str, float] = field(default_factory=dict)
-    """Task `mix`: weights of the tasks that a turn is drawn from; `first` below may fix the first one. Task
-    `semantic` defaults to all 1, partial 3, conditioned 6 (paper, section 3.2)."""
-    first: str | None = None
-    """Task of the first turn, when the mix should not draw it."""
-    phrases: str = "random"
-    """random: one expression a referent; all: every expression is a sample of its own."""
-    fixed_template: bool = False
-    """Use the first template of each list instead of a drawn one (evaluation sets)."""
-    templates: str | None = None
-    """File with your own question and answer lists (YAML, or the published Python file)."""
-    absent: float = 0.9
-    """conditioned: share of questions that also list classes which are not there."""
-    others_listed: float = 0.5
-    """conditioned: share of questions whose list holds `others`."""
-    named: list[str] = field(default_factory=list)
-    """partial / conditioned: always ask for exactly these classes."""
 
 
 @dataclass
