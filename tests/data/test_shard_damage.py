@@ -29,6 +29,7 @@ from shard_sets import (
     shard,
 )
 
+from text4seg.data.lanes import lanes_of
 from text4seg.data.position import Position
 from text4seg.data.shards.build import ensure
 from text4seg.data.shards.index import Index
@@ -46,7 +47,13 @@ def folder(tmp_path):
 def skips(folder, epochs=1):
     """What a training stream of one process leaves out, by reason, and the keys that it delivers in an epoch."""
     stream = TrainStream(
-        folder, Index.load(folder), data_settings(batch_size=1), WordProcessor(), 0, Seat(), Position.start(1), float
+        lanes_of({"set": (folder, Index.load(folder), None)}),
+        data_settings(batch_size=1),
+        WordProcessor(),
+        0,
+        Seat(),
+        Position.start(1),
+        float,
     )
     reasons, keys = [], []
     for batch in stream:

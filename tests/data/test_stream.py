@@ -12,6 +12,7 @@ from PIL import Image
 from shard_sets import WordProcessor, data_settings, keys_of, make, rewrite
 from torch.utils.data import DataLoader
 
+from text4seg.data.lanes import lanes_of
 from text4seg.data.position import Cursor, Position
 from text4seg.data.settings import VariantSettings
 from text4seg.data.shards.index import Index
@@ -36,9 +37,11 @@ def folder(tmp_path_factory):
 
 
 def stream_of(folder, position, seat=Seat(), progress=lambda batch: 0.0, **changes):  # noqa: B008
-    return TrainStream(
-        folder, Index.load(folder), data_settings(**changes), WordProcessor(), 5, seat, position, progress
-    )
+    return TrainStream(lanes(folder), data_settings(**changes), WordProcessor(), 5, seat, position, progress)
+
+
+def lanes(folder):
+    return lanes_of({"set": (folder, Index.load(folder), None)})
 
 
 def batches(stream, workers, num):
@@ -66,7 +69,9 @@ def test_a_resumed_stream_gives_exactly_the_remaining_batches(folder, workers, c
 def test_a_position_that_is_one_batch_off_gives_other_batches(folder):
     """The test above can fail."""
     whole = batches(stream_of(folder, Position.start(1)), 0, 8)
-    wrong = Position([replace(whole[3]["origin"].cursor, index=whole[3]["origin"].cursor.index + 1)], 4)
+    right = whole[3]["origin"].cursor
+    ((epoch, behind),) = right.lanes
+    wrong = Position([replace(right, lanes=((epoch, behind + 1),))], 4)
     assert [told(batch) for batch in batches(stream_of(folder, wrong), 0, 4)] != [told(batch) for batch in whole[4:]]
 
 
@@ -184,7 +189,7 @@ def test_image_tokens_are_given_the_labels_of_their_cells(folder):
     )
     processor = load_processor(ModelSettings(path="random", options={"image": 32, "patch": 8}))
     stream = TrainStream(
-        folder, Index.load(folder), settings, processor, 5, Seat(), Position.start(1), lambda batch: 0.0, cells=True
+        lanes(folder), settings, processor, 5, Seat(), Position.start(1), lambda batch: 0.0, cells=True
     )
     batch = next(iter(stream))
     assert (batch["labels"] == -100).all()
@@ -214,6 +219,6 @@ def test_too_few_shards_are_told_before_training(folder):
 
 def test_a_position_survives_its_state():
     position = Position.start(2)
-    position.advance(1, Cursor(1, 2, 3, 4))
+    position.advance(1, Cursor(((1, 2), (3, 4)), 5, 6, 7, 8))
     assert Position.load(position.state()) == position
     assert position.batches == 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from lightning import LightningDataModule
 from torch import distributed
 from torch.utils.data import DataLoader
 
+from text4seg.data.lanes import Lane, lanes_of
 from text4seg.data.position import Position
 from text4seg.data.scored import ScoredItems
-from text4seg.data.settings import BuildSettings, DataSettings, SplitSettings
+from text4seg.data.settings import BuildSettings, DataSettings, SetSettings, SplitSettings
 from text4seg.data.shards.build import Tell, ensure, fingerprint
 from text4seg.data.shards.index import Index
 from text4seg.data.stream import Origin, Seat, TrainStream
@@ -52,42 +54,33 @@ class ShardDataModule(LightningDataModule):
         super().__init__()
         self.cells = cells
         self.data, self.processor, self.seed, self.progress, self.tell = settings, processor, seed, progress, tell
-        self.position = Position.start(max(1, settings.workers))
+        self.position = Position.start(max(1, settings.workers), lanes_in(settings.train))
         self.indices: dict[str, Index] = {}
+        self.lanes: list[Lane] = []
 
     def prepare_data(self) -> None:
         """Build what a recipe describes and is not there yet (one process a node)."""
+        grid = self.data.grid[0], self.data.grid[1]
         for name in ("train", "val"):
-            split = getattr(self.data, name)
-            if split.build is not None:
-                ensure(
-                    split.build,
-                    folder_of(split),
-                    (self.data.grid[0], self.data.grid[1]),
-                    self.data.codec,
-                    self.data.rule,
-                    self._teller(name),
-                )
+            for split in sets_of(getattr(self.data, name), name).values():
+                if split.build is not None:
+                    folder = folder_of(split, name)
+                    ensure(split.build, folder, grid, self.data.codec, self.data.rule, self._teller(name))
 
     def setup(self, stage: str) -> None:
         """Read the indices that the stage needs."""
-        for name in ("train", "val") if stage == "fit" else ("val",):
-            split = getattr(self.data, name)
-            if name == "train" or split.shards or split.build:
-                self.indices[name] = Index.load(folder_of(split, name))
+        if stage == "fit":
+            folders = {name: folder_of(split) for name, split in sets_of(self.data.train, "train").items()}
+            sets = sets_of(self.data.train, "train")
+            weights = {name: split.weight if isinstance(split, SetSettings) else None for name, split in sets.items()}
+            self.lanes = lanes_of({name: (at, Index.load(at), weights[name]) for name, at in folders.items()})
+        if self.data.val.shards or self.data.val.build:
+            self.indices["val"] = Index.load(folder_of(self.data.val, "val"))
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The endless stream, from the current position on."""
         stream = TrainStream(
-            folder_of(self.data.train),
-            self.indices["train"],
-            self.data,
-            self.processor,
-            self.seed,
-            seat(),
-            self.position,
-            self.progress,
-            self.cells,
+            self.lanes, self.data, self.processor, self.seed, seat(), self.position, self.progress, self.cells
         )
         return loader(stream, self.data.workers)
 
@@ -120,30 +113,59 @@ class ShardDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a stored position.
 
+        With another number of ranks or loading processes it is gone to as nearly as that allows, with a warning
+        (`Position.spread` says what stays exact).
+
         Raises:
-            ValueError: the data, the seed or the number of processes are not those of the stored run.
+            ValueError: the data or the seed are not those of the stored run.
         """
-        here = seat()
-        ranks = state_dict["ranks"]
-        workers = len(ranks[0]["cursors"])
-        now = {"ranks": here.world, "data.workers": len(self.position.cursors), "seed": self.seed}
-        then = {"ranks": len(ranks), "data.workers": workers, "seed": state_dict["seed"]}
-        if now != then:
-            raise ValueError(f"the stored position belongs to {then}, this run has {now}; resume with the same.")
+        here, ranks = seat(), state_dict["ranks"]
+        if state_dict["seed"] != self.seed:
+            raise ValueError(
+                f"the stored position belongs to seed={state_dict['seed']}, this run has {self.seed}: resume with it."
+            )
         if state_dict["fingerprint"] != self._fingerprint():
             raise ValueError("the training shards are not those of the stored run; start a new run on them.")
-        self.position = Position.load(ranks[here.rank])
+        now, then = (here.world, len(self.position.cursors)), (len(ranks), len(ranks[0]["cursors"]))
+        if now == then:
+            self.position = Position.load(ranks[here.rank])
+            return
+        sizes = [lane.samples for lane in self.lanes]
+        self.position = Position.spread(ranks, *now, sizes)
+        warnings.warn(
+            f"the run was stored with {then[0]} ranks x {then[1]} loading processes and goes on with {now[0]} x "
+            f"{now[1]}: until the end of this epoch some samples come twice and about as many not at all.",
+            stacklevel=2,
+        )
 
     def _fingerprint(self) -> list[str]:
-        return [entry.sha256 for entry in self.indices["train"].shards] if "train" in self.indices else []
+        return [entry.sha256 for lane in self.lanes for _, entry in lane.shards]
 
     def _teller(self, name: str) -> Tell | None:
         tell = self.tell
         return None if tell is None else lambda done: tell(name, done)
 
 
-def folder_of(split: SplitSettings, name: str = "train") -> Path:
-    """Where a split's shards lie; a recipe without a folder gets one named after its digest.
+def sets_of(split: SplitSettings, name: str) -> Mapping[str, SplitSettings | SetSettings]:
+    """The sets of a split by name: those of its mix, or the only one there is.
+
+    Raises:
+        ValueError: both are given, or a mix to score on.
+    """
+    if not split.mix:
+        return {name: split}
+    if name != "train" or split.shards or split.build:
+        raise ValueError(f"`data.{name}.mix` is for training, and takes the place of `shards` and `build`: give one.")
+    return split.mix
+
+
+def lanes_in(split: SplitSettings) -> int:
+    """How many lanes the training sets of a split form (`lanes_of`)."""
+    return len(split.mix) if any(part.weight is not None for part in split.mix.values()) else 1
+
+
+def folder_of(split: SplitSettings | SetSettings, name: str = "train") -> Path:
+    """Where a set's shards lie; a recipe without a folder gets one named after its digest.
 
     Raises:
         ValueError: neither a folder nor a recipe is given.

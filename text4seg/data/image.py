@@ -12,13 +12,14 @@ MAX_PIXELS = 64_000_000
 """A header that promises more is refused unread (decompression bombs)."""
 
 
-def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, least: int | None = None) -> Image.Image:
     """Decode an image to RGB.
 
     Args:
         data: encoded bytes.
         name: what to call the image in an error.
         max_pixels: largest width x height that is decoded.
+        least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, so long as neither side gets shorter than this.
 
     Raises:
         ValueError: not an image, damaged, or larger than `max_pixels`.
@@ -28,6 +29,8 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
         width, height = image.size
         if width * height > max_pixels:
             raise ValueError(f"{name}: {width}x{height} pixels; the limit is {max_pixels}.")
+        if least is not None:
+            image.draft("RGB", (least, least))
         return to_rgb(image)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is not a readable image: {error}") from error

@@ -28,6 +28,19 @@ class BuildSettings:
 
 
 @dataclass
+class SetSettings:
+    """Where one of several sets lies, and its share in the mix."""
+
+    shards: str | None = None
+    """A folder written by `python -m text4seg.shards build`."""
+    build: BuildSettings | None = None
+    """Recipe: `fit` builds the folder when it is missing or was built otherwise."""
+    weight: float | None = None
+    """Share of the samples, relative to the other sets'; each set then has epochs of its own. null for all: every sample
+    of every set comes once an epoch."""
+
+
+@dataclass
 class SplitSettings:
     """Where one split's shards lie, and how to build them when they are missing."""
 
@@ -35,6 +48,8 @@ class SplitSettings:
     """A folder written by `python -m text4seg.shards build`."""
     build: BuildSettings | None = None
     """Recipe: `fit` builds the folder when it is missing or was built otherwise."""
+    mix: dict[str, SetSettings] = field(default_factory=dict)
+    """Several sets in place of one (training): name -> shards or build, weight."""
     limit: int | None = None
     """Use only the first so many samples (validation)."""
 
@@ -81,6 +96,11 @@ class DataSettings:
     """Loading processes a rank; 0 loads in the main process."""
     shuffle_buffer: int = 1000
     """Samples held back for shuffling, per worker."""
+    length_window: int = 1
+    """So many batches are filled together and sorted by length, so that samples of a batch need little padding; they
+    are delivered in drawn order. Costs their memory in each loading process."""
+    reduced_jpeg: bool = False
+    """Decode large JPEGs at the smallest of 1/1, 1/2, 1/4, 1/8 that is not below the model's square (training)."""
     max_length: int = 2048
     """Tokens; a longer sample is counted and skipped, never cut."""
     pad_to_multiple_of: int = 16

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
-from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from text4seg.data.image import open_image
 from text4seg.data.items import cell_labels, conversation
-from text4seg.data.order import generator, shards_of, shuffled
-from text4seg.data.position import Cursor, Position
+from text4seg.data.lanes import Lane, Read, read
+from text4seg.data.order import generator, shards_of
+from text4seg.data.position import Cursor, Place, Position
 from text4seg.data.settings import DataSettings
-from text4seg.data.shards.index import Index
-from text4seg.data.shards.read import Record, records
+from text4seg.data.shards.read import Record
 from text4seg.data.variants import Curriculum
 from text4seg.models.processor import Encoded, Processor, Turns
 
@@ -56,12 +55,39 @@ class Origin:
         self.worker, self.cursor, self.keys, self.skipped, self.lost = worker, cursor, keys, skipped, lost
 
 
+class Usable:
+    """Notices an epoch of a lane in which no record could be used: the stream would search for one without end."""
+
+    def __init__(self, start: Sequence[Place]) -> None:
+        self.epochs = [epoch for epoch, _ in start]
+        self.any = [behind > 0 for _, behind in start]
+
+    def reached(self, found: Read, lanes: Sequence[Lane], reasons: Sequence[str]) -> None:
+        """Note that a record has come, maybe the first one of an epoch.
+
+        Raises:
+            ValueError: the epoch before it had no usable record.
+        """
+        lane, before = found.lane, self.epochs[found.lane]
+        if found.epoch > before:
+            if not self.any[lane]:
+                raise ValueError(
+                    f"{lanes[lane].name}: not one usable record in epoch {before}"
+                    + (f" ({reasons[-1]})" if reasons else "")
+                    + "; `python -m text4seg.shards verify` names the damage."
+                )
+            self.epochs[lane], self.any[lane] = found.epoch, False
+
+    def found(self, found: Read) -> None:
+        """Note that a record could be used."""
+        self.any[found.lane] = True
+
+
 class TrainStream(IterableDataset[dict[str, Any]]):
     """Batches without end.
 
     Args:
-        folder: where the shards lie.
-        index: what they hold.
+        lanes: the shards, mixed by ratio where there are several lanes.
         settings: batch size, spelling, shuffling.
         processor: makes tensors.
         seed: of the run.
@@ -79,8 +105,7 @@ class TrainStream(IterableDataset[dict[str, Any]]):
 
     def __init__(
         self,
-        folder: Path,
-        index: Index,
+        lanes: Sequence[Lane],
         settings: DataSettings,
         processor: Processor,
         seed: int,
@@ -90,11 +115,13 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         cells: bool = False,
     ) -> None:
         super().__init__()
-        self.folder, self.index, self.settings, self.processor = folder, index, settings, processor
+        self.lanes, self.settings, self.processor = lanes, settings, processor
         self.seed, self.seat, self.position, self.progress = seed, seat, position, progress
         self.cells_a_side = processor.geometry.tokens_a_side if cells else None
+        self.reduced = processor.geometry.side if settings.reduced_jpeg else None
         self.curriculum = Curriculum(settings)
-        shards_of(index.shards, seed, 0, 0, seat.world * len(position.cursors))
+        for lane in lanes:
+            shards_of(lane.shards, seed, 0, 0, seat.world * len(position.cursors))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Batches of this loading process, from its position on."""
@@ -102,38 +129,51 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         workers = len(self.position.cursors)
         # Batches are taken from the processes in turn: after a resume the turn may be another one's.
         worker = ((info.id if info else 0) + self.position.batches) % workers
-        start = self.position.cursors[worker]
-        batches, skipped = start.batches, start.skipped
+        cursor = self.position.cursors[worker]
+        cursor, delivered = replace(cursor, batches=cursor.batches - cursor.delivered, delivered=0), cursor.delivered
+        size = self.settings.batch_size * self.settings.length_window
         held: list[tuple[str, Encoded]] = []
         reasons: list[str] = []
-        for epoch in count(start.epoch):
-            behind = start.index if epoch == start.epoch else 0
-            usable = behind > 0
-            for number, record in enumerate(self._epoch(epoch, worker), 1):
-                if number <= behind:
-                    continue
-                try:
-                    held.append((record.key, self._encode(record, epoch, batches * workers + worker)))
-                except ValueError as error:
-                    if self.settings.on_error == "raise":
-                        raise
-                    skipped += 1
-                    reasons.append(str(error))
-                    continue
-                usable = True
-                if len(held) == self.settings.batch_size:
-                    batches += 1
-                    yield self._batch(held, worker, Cursor(epoch, number, batches, skipped), reasons)
-                    held, reasons = [], []
-            if not usable:
-                raise ValueError(
-                    f"{self.folder}: not one usable record in epoch {epoch}"
-                    + (f" ({reasons[-1]})" if reasons else "")
-                    + "; `python -m text4seg.shards verify` names the damage."
+        usable = Usable(cursor.lanes)
+        for found in self._records(cursor, worker):
+            usable.reached(found, self.lanes, reasons)
+            try:
+                held.append(
+                    (found.record.key, self._encode(found.record, found.epoch, cursor.batches * workers + worker))
                 )
+            except ValueError as error:
+                if self.settings.on_error == "raise":
+                    raise
+                reasons.append(str(error))
+                continue
+            usable.found(found)
+            if len(held) == size:
+                drawn, skipped = cursor.drawn + size + len(reasons), cursor.skipped + len(reasons)
+                behind = Cursor(found.lanes, drawn, cursor.batches + self.settings.length_window, skipped)
+                for number, group in enumerate(self._cut(held, worker, cursor.batches), 1):
+                    last = number == self.settings.length_window
+                    at = behind if last else replace(cursor, batches=cursor.batches + number, delivered=number)
+                    if number > delivered:
+                        yield self._batch(group, worker, at, reasons if number == 1 else [])
+                cursor, delivered, held, reasons = behind, 0, [], []
+
+    def _records(self, cursor: Cursor, worker: int) -> Iterator[Read]:
+        workers = len(self.position.cursors)
+        place, places = self.seat.rank * workers + worker, self.seat.world * workers
+        return read(self.lanes, cursor.lanes, cursor.drawn, self.seed, place, places, self.settings.shuffle_buffer)
+
+    def _cut(self, held: list[tuple[str, Encoded]], worker: int, batch: int) -> list[list[tuple[str, Encoded]]]:
+        """A window's samples as batches of similar lengths, in drawn order; a window of one batch stays as it is."""
+        size, window = self.settings.batch_size, self.settings.length_window
+        if window > 1:
+            held = sorted(held, key=lambda pair: len(pair[1].input_ids))
+        groups = [held[start : start + size] for start in range(0, len(held), size)]
+        if window > 1:
+            generator("window", self.seed, self.seat.rank, worker, batch).shuffle(groups)
+        return groups
 
     def _batch(
-        self, held: list[tuple[str, Encoded]], worker: int, cursor: Cursor, reasons: list[str]
+        self, held: Sequence[tuple[str, Encoded]], worker: int, cursor: Cursor, reasons: Sequence[str]
     ) -> dict[str, Any]:
         keys, encoded = zip(*held, strict=True)
         batch: dict[str, Any] = dict(
@@ -146,15 +186,9 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         batch["origin"] = Origin(worker, cursor, keys, tuple(reasons[:NAMED]), len(reasons))
         return batch
 
-    def _epoch(self, epoch: int, worker: int) -> Iterator[Record]:
-        workers = len(self.position.cursors)
-        place = self.seat.rank * workers + worker
-        mine = shards_of(self.index.shards, self.seed, epoch, place, self.seat.world * workers)
-        stream = (record for entry in mine for record in records(self.folder / entry.name))
-        return shuffled(stream, self.settings.shuffle_buffer, generator("buffer", self.seed, epoch, place))
-
     def _encode(self, record: Record, epoch: int, batch: int) -> Encoded:
         sample = record.sample()
+        image = open_image(sample.image, sample.key, least=self.reduced)
         rng = generator("sample", self.seed, epoch, record.key)
         # A batch has one variant: answers of unlike grids would be padded to the longest.
         place = generator("variant", self.seed, self.seat.rank, batch)
@@ -167,12 +201,12 @@ class TrainStream(IterableDataset[dict[str, Any]]):
             turns = [(turns[0][0], None)]
         side = None if sample.turns[0].task == "text" else self.cells_a_side
         cells = None if side is None else cell_labels(sample, variant, side)
-        return encode_checked(self.processor, sample.image, sample.key, turns, self.settings.max_length, cells)
+        return encode_checked(self.processor, image, sample.key, turns, self.settings.max_length, cells)
 
 
 def encode_checked(
     processor: Processor,
-    image: bytes,
+    image: Image.Image,
     key: str,
     turns: Turns,
     max_length: int,
@@ -181,9 +215,9 @@ def encode_checked(
     """Tokenise a conversation and refuse one that is too long.
 
     Raises:
-        ValueError: naming the key: a broken image, or more than `max_length` tokens.
+        ValueError: naming the key: more than `max_length` tokens.
     """
-    encoded = processor.encode(open_image(image, key), turns, cells)
+    encoded = processor.encode(image, turns, cells)
     if len(encoded.input_ids) > max_length:
         raise ValueError(
             f"{key}: {len(encoded.input_ids)} tokens, the limit is {max_length}; raise `data.max_length`, take fewer "
