@@ -9,6 +9,8 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
+from reference.weights import drawn_all
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPConfig,
@@ -25,6 +27,8 @@ from transformers import (
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -40,6 +44,7 @@ from transformers import (
     ViTModel,
 )
 
+REFERENCE = Path(__file__).parent / "reference"
 SIDE, PATCH, LAYERS, VOCABULARY = 32, 8, 2, 300
 MEAN, STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
 CHATML = (
@@ -53,6 +58,28 @@ LLAVA = (
     "{% for part in m.content if part.type == 'text' %}{{ part.text }} {% endfor %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
+# The chat of InternVL2.5 and later: content comes in parts, the image's place is one token.
+INTERNVL = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% for part in m.content %}{% if part.type == 'image' %}<IMG_CONTEXT>\n{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# Of the kind that lies beside published InternVL2 weights; read, never run.
+CONVERSATIONS = """
+raise RuntimeError("nobody runs this")
+register_conv_template(Conversation(name='internlm2-chat', system_template='<|im_start|>system\\n{system_message}',
+    system_message='Be exact.', roles=('<|im_start|>user\\n', '<|im_start|>assistant\\n'),
+    sep_style=SeparatorStyle.MPT, sep='<|im_end|>'))
+register_conv_template(Conversation(name='Hermes-2', system_template='<|im_start|>system\\n{system_message}',
+    system_message='Be exact.', roles=('<|im_start|>user\\n', '<|im_start|>assistant\\n'),
+    sep_style=SeparatorStyle.MPT, sep='<|im_end|>', stop_str='</s>'))
+register_conv_template(Conversation(name='phi3-chat', system_template='<|system|>\\n{system_message}',
+    system_message='Be exact.', roles=('<|user|>\\n', '<|assistant|>\\n'), sep_style=SeparatorStyle.MPT, sep='<|end|>'))
+register_conv_template(Conversation(name='internvl2_5', system_template='<|im_start|>system\\n{system_message}',
+    system_message='Be exact.', roles=('<|im_start|>user\\n', '<|im_start|>assistant\\n'),
+    sep_style=SeparatorStyle.MPT, sep='<|im_end|>\\n'))
+register_conv_template(Conversation(name='old', roles=('USER', 'ASSISTANT'), sep_style=SeparatorStyle.PHOENIX, sep=''))
+"""
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
 PICTURE = {"image_size": SIDE, "patch_size": PATCH}
 DINO = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "mlp_ratio": 2, **PICTURE}
@@ -174,6 +201,71 @@ def write_llava(folder: Path) -> str:
     )
     torch.manual_seed(0)
     shake(LlavaForConditionalGeneration(config)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_statistics(folder)
+    return str(folder)
+
+
+def write_internvl2(folder: Path, size: str) -> str:
+    """InternVL2 as published: names and shapes from its own code, with a tokenizer and a conversation of each kind."""
+    fixture = json.loads((REFERENCE / "internvl2.json").read_text(encoding="utf-8"))
+    model = fixture["models"][size]
+    shapes = {k: [440 if n == 300 else n for n in shape] for k, shape in model["shapes"].items()}
+    config = {**model["config"], "llm_config": {**model["config"]["llm_config"], "vocab_size": 440}}
+    config["llm_config"] |= {"max_position_embeddings": 1024}
+    if size == "4b":  # beyond that length all rows of a batch turn otherwise
+        config["llm_config"] |= {"original_max_position_embeddings": 512}
+    folder.mkdir(parents=True)
+    save_file({k: torch.from_numpy(v) for k, v in drawn_all(shapes).items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoConfig": "configuration_x.Y"}}))
+    (folder / "conversation.py").write_text(CONVERSATIONS, encoding="utf-8")
+    write_statistics(folder)
+    if config["template"] == "internlm2-chat":
+        write_internlm2_tokenizer(folder, "internlm2-plain.model")
+        return str(folder)
+    special = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<img>", "</img>", "<IMG_CONTEXT>")
+    tokenizer = byte_tokenizer(None, special)
+    tokenizer.save_pretrained(folder)
+    kind = {"phi3-chat": "LlamaTokenizer", "Hermes-2": "Qwen2Tokenizer"}[config["template"]]
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": kind}))
+    return str(folder)
+
+
+def write_internlm2_tokenizer(folder: Path, model: str) -> None:
+    """A sentencepiece model with InternLM2's special tokens behind its pieces, under a class that is unknown here."""
+    (folder / "tokenizer.model").write_bytes((REFERENCE / model).read_bytes())
+    special = ["<|im_end|>", "<|im_start|>", "<img>", "</img>", "<IMG_CONTEXT>"]
+    places = {0: "<unk>", 1: "<s>", 2: "</s>", **{420 + n: token for n, token in enumerate(special)}}
+    flags = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
+    values = {
+        "tokenizer_class": "InternLM2Tokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]},
+        "added_tokens_decoder": {str(n): {"content": token, **flags} for n, token in places.items()},
+        "additional_special_tokens": special,
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "pad_token": "</s>",
+        "unk_token": "<unk>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(values))
+
+
+def write_internvl_hf(folder: Path) -> str:
+    """InternVL3 as its `-hf` checkpoints have it: a Qwen2 and a template that wants lists of parts."""
+    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    tokenizer = byte_tokenizer(INTERNVL, tuple(named.values()))
+    text = {**SIZES, "model_type": "qwen2", "vocab_size": VOCABULARY, "num_key_value_heads": 2}
+    config = InternVLConfig(
+        vision_config={**SIZES, "model_type": "internvl_vision", "image_size": 56, "layer_scale_init_value": 1.0},
+        text_config={**text, "max_position_embeddings": 1024, "bos_token_id": 1, "eos_token_id": 4},
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    shake(InternVLForConditionalGeneration(config)).save_pretrained(folder)
+    tokenizer.init_kwargs["model_specific_special_tokens"] = {**named, "video_token": "<IMG_CONTEXT>"}
     tokenizer.save_pretrained(folder)
     write_statistics(folder)
     return str(folder)

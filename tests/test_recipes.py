@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoints import write_language, write_llava, write_vision
+from checkpoints import write_internvl2, write_internvl_hf, write_language, write_llava, write_vision
 from PIL import Image
 from small import MODEL, SHORT, steps_of
 from trees import write_folder, write_refer
@@ -19,18 +19,30 @@ RECIPES = sorted(path for path in (ROOT / "conf").glob("*.yaml") if path.name !=
 EVALUATIONS = sorted((ROOT / "conf" / "eval").glob("*.yaml"))
 
 
+INTERNVL2 = {
+    "internvl2_1b": "1b",
+    "internvl2_2b": "2b",
+    "internvl2_4b": "4b",
+    "internvl2_26b": "26b",
+    "internvl2": "2b",
+}
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, list[str]]:
     """Words that exchange a recipe's backbone for a tiny random one of the same family."""
     folder = tmp_path_factory.mktemp("models")
-    return {
+    words = {
         "tiny": [word for word in MODEL if "lora" not in word],
-        "llava": [f"model.path={write_llava(folder / 'llava')}", "model.dtype=float32"],
+        "llava": [f"model.path={write_llava(folder / 'llava')}"],
+        **{name: [f"model.path={write_internvl2(folder / name, size)}"] for name, size in INTERNVL2.items()},
+        "internvl": [f"model.path={write_internvl_hf(folder / 'internvl')}"],
         "compose": [
             f"model.vision={write_vision(folder / 'vision', 'dinov2')}",
             f"model.language={write_language(folder / 'language', 'qwen3')}",
         ],
     }
+    return {name: [*found, "model.dtype=float32"] for name, found in words.items()}
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +66,19 @@ def data_words(config, folder: Path, roots: dict[str, Path]) -> list[str]:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_a_recipe_runs(path, tmp_path, models, roots, capsys):
     config = load(path, [])
-    words = [*SHORT, *models[config.model.family], *data_words(config, tmp_path, roots), f"run_dir={tmp_path}/run"]
+    words = [
+        *SHORT,
+        *models.get(path.stem, models[config.model.family]),
+        *data_words(config, tmp_path, roots),
+        f"run_dir={tmp_path}/run",
+    ]
     assert fit.main(["--config", str(path), *words]) == 0, capsys.readouterr().err
     run = tmp_path / "run"
     assert [line["step"] for line in steps_of(run)] == ["1", "2"]
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"val/cIoU", "val/ceiling_cIoU", "val/invalid", "val/all_others", "last/val/cIoU"} <= set(metrics)
     stamp = json.loads((run / "stamp.json").read_text())
-    assert ("RANDOM" in stamp["weights"]["loaded"]) == (config.model.family != "llava")
+    assert ("RANDOM" in stamp["weights"]["loaded"]) == (config.model.family in ("tiny", "compose"))
     assert list((run / "pictures").glob("*.png"))
     assert (run / "adapter").is_dir() == config.model.lora.enabled
     assert (run / "logs" / "scores.csv").is_file()

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import add_open_clip, write_language, write_llava, write_vision
+from checkpoints import (
+    add_open_clip,
+    write_internvl2,
+    write_internvl_hf,
+    write_language,
+    write_llava,
+    write_vision,
+)
 
 from text4seg.models.settings import ModelSettings
 
@@ -17,6 +24,11 @@ DECODERS = ("llama", "qwen3", "neox", "phi", "gpt2")
 FAMILIES = (
     "tiny",
     "llava",
+    "internvl2-1b",
+    "internvl2-2b",
+    "internvl2-4b",
+    "internvl2-26b",
+    "internvl-hf",
     "clip+llama",
     "clip+phi",
     "siglip+qwen3",
@@ -51,6 +63,13 @@ class Checkpoints:
         if family == "llava":
             return ModelSettings(
                 "llava", path=self._once("llava", lambda: write_llava(self.folder / "llava")), **changes
+            )
+        if family.startswith("internvl2"):
+            path = self._once(family, lambda: write_internvl2(self.folder / family, family.partition("-")[2]))
+            return ModelSettings("internvl", path=path, **changes)
+        if family == "internvl-hf":
+            return ModelSettings(
+                "internvl", path=self._once(family, lambda: write_internvl_hf(self.folder / family)), **changes
             )
         vision, language = family.split("+")
         return ModelSettings("compose", vision=self.vision(vision), language=self.language(language), **changes)

@@ -324,7 +324,7 @@ def headless(folder):
         (mamba, "no key-value cache"),
         (falcon_h1, "makes its logits in a way that is not known"),
         (gemma3n, "looks token ids up inside its layers"),
-        (headless, "lacks 1 weights, e.g. lm_head.weight"),
+        (headless, r"lacks 1 weight \(lm_head.weight\)"),
     ],
 )
 def test_language_models_that_cannot_be_composed(checkpoints, tmp_path, write, message) -> None:

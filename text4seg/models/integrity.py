@@ -23,7 +23,7 @@ INDEXES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.b
 
 
 def refuse_incomplete(
-    name: str, missing: Collection[str], strange: Collection[str], misshapen: Collection[Any]
+    name: str, missing: Collection[str], strange: Collection[str] = (), misshapen: Collection[Any] = ()
 ) -> None:
     """Refuse a checkpoint that is not the model's.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import logging
 
 from text4seg.models.integrity import integrity, refuse_incomplete
@@ -25,14 +25,43 @@ def local_or_hub(kind: Any, path: str, **options: Any) -> Any:
     try:
         return kind.from_pretrained(path, **options)
     except Exception as error:  # the readers of JSON, safetensors, pickles and tokenizers have no common class
-        what = "is a folder, but" if Path(path).is_dir() else "is no folder here, and as a hub name"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "ignore_mismatched_sizes" in reason:  # transformers' own words speak of an option that nobody gave
-            reason = "weights have other shapes than config.json says"
-        raise ValueError(
-            f"{path!r} {what} {kind.__name__} cannot load it: {reason}. Give the folder of a checkpoint in Hugging "
-            "Face's layout, or a hub name that this machine can reach."
-        ) from error
+        raise _unreadable(path, kind.__name__, error) from error
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """A checkpoint's `config.json` as it stands there, also where transformers does not know its model type.
+
+    Raises:
+        ValueError: as `local_or_hub`.
+    """
+    try:
+        return PreTrainedConfig.get_config_dict(path)[0]
+    except Exception as error:
+        raise _unreadable(path, "the reader of config.json", error) from error
+
+
+def _unreadable(path: str, reader: str, error: Exception) -> ValueError:
+    what = "is a folder, but" if Path(path).is_dir() else "is no folder here, and as a hub name"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "ignore_mismatched_sizes" in reason:  # transformers' own words speak of an option that nobody gave
+        reason = "weights have other shapes than config.json says"
+    return ValueError(
+        f"{path!r} {what} {reader} cannot load it: {reason}. Give the folder of a checkpoint in Hugging Face's layout, "
+        "or a hub name that this machine can reach."
+    )
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, with the chat template from the processor's files where older checkpoints keep it.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    tokenizer = local_or_hub(AutoTokenizer, path)
+    if not tokenizer.chat_template:
+        with suppress(OSError, ValueError):  # without such files it has none; rendering says so
+            tokenizer.chat_template = ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
+    return tokenizer
 
 
 def load_model(kind: Any, path: str, settings: ModelSettings, **options: Any) -> tuple[PreTrainedModel, str]:
@@ -79,17 +108,6 @@ def _quantization(settings: ModelSettings) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, settings.dtype)
     )
-
-
-def refuse_missing(name: str, keys: Iterable[str]) -> None:
-    """Refuse a checkpoint that lacks weights.
-
-    Raises:
-        ValueError: `keys` holds the name of a weight.
-    """
-    missing = sorted(set(keys))
-    if missing:
-        raise ValueError(f"{name!r} lacks {len(missing)} weights, e.g. {missing[0]}; they would be random.")
 
 
 @contextmanager

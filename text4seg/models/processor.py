@@ -214,8 +214,12 @@ class Processor:
     def save(self, folder: str | Path) -> None:
         """Write tokenizer and image settings beside a model's weights, as transformers reads them."""
         self.tokenizer.save_pretrained(folder)
+        (Path(folder) / IMAGE_FILE).write_text(json.dumps(self.image_settings(), indent=2) + "\n", encoding="utf-8")
+
+    def image_settings(self) -> dict[str, Any]:
+        """The same stretch and statistics in the words of transformers' image processors."""
         side = self.geometry.side
-        image = {
+        return {
             "image_processor_type": "CLIPImageProcessor",
             "do_resize": True,
             "size": {"height": side, "width": side},
@@ -227,7 +231,6 @@ class Processor:
             "image_mean": list(self.geometry.mean),
             "image_std": list(self.geometry.std),
         }
-        (Path(folder) / IMAGE_FILE).write_text(json.dumps(image, indent=2) + "\n", encoding="utf-8")
 
 
 def model_inputs(batch: dict[str, Any]) -> dict[str, Tensor]:

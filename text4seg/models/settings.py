@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-FAMILIES = ("tiny", "compose", "llava")
+FAMILIES = ("tiny", "compose", "llava", "internvl")
 """Backbone families; each is a file of `text4seg/models/families/`."""
 
 
@@ -29,7 +29,7 @@ class ModelSettings:
     """Which backbone, from where."""
 
     family: str = "tiny"
-    """tiny, compose or llava."""
+    """tiny, compose, llava or internvl."""
     path: str | None = None
     """Hub name or folder of the checkpoint; null uses the family's default (tiny: the embedded one; `random` starts from random weights). compose: a composed checkpoint saved earlier, then `vision` and `language` are not read."""
     vision: str | None = None
@@ -58,6 +58,8 @@ class ModelSettings:
     device_map: str | None = None
     """auto spreads the layers over all GPUs (and memory) of this machine: for evaluate and predict, not for fit."""
     gradient_checkpointing: bool = False
+    architecture: dict[str, Any] = field(default_factory=dict)
+    """Numbers of the checkpoint's configuration, in transformers' words, for `fit --dry-run` where the checkpoint itself is not at hand; a checkpoint's own count wherever weights are loaded."""
 
 
 @dataclass

@@ -30,7 +30,8 @@ from text4seg.models.families.open_clip_tower import (
     open_clip_statistics,
 )
 from text4seg.models.families.towers import TowerFacts, tower_facts, tower_side
-from text4seg.models.loading import load_model, local_or_hub, quiet, refuse_missing
+from text4seg.models.integrity import refuse_incomplete
+from text4seg.models.loading import load_model, local_or_hub, quiet
 from text4seg.models.processor import ImageGeometry, Processor, image_statistics
 from text4seg.models.settings import ModelSettings
 
@@ -161,5 +162,5 @@ def _load_tower(parts: Parts, dtype: torch.dtype) -> tuple[PreTrainedModel, str]
             AutoModel, parts.vision, config=parts.vision_config, output_loading_info=True, dtype=dtype
         )
     # What pools the patches is not used.
-    refuse_missing(parts.vision, (k for k in info["missing_keys"] if not k.startswith(("pooler.", "head."))))
+    refuse_incomplete(parts.vision, [k for k in info["missing_keys"] if not k.startswith(("pooler.", "head."))])
     return tower, "all weights loaded"

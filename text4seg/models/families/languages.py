@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from text4seg.models.loading import local_or_hub, quiet, refuse_missing
+from text4seg.models.integrity import refuse_incomplete
+from text4seg.models.loading import local_or_hub, quiet
 
 IMAGE_TOKENS = ("<image>", "<|image_pad|>", "<|image|>", "<image_soft_token>", "[IMG]", "<IMG_CONTEXT>")
 RESERVED = re.compile(r"<\|?(reserved_special_token_|reserved_|unused_?|extra_|placeholder)\d+\|?>|\[control_\d+\]")
@@ -89,7 +90,7 @@ def load_language(name: str, config: PreTrainedConfig, image_token_id: int, dtyp
     """
     with quiet():  # layers that were left out would be listed one by one
         causal, info = local_or_hub(AutoModelForCausalLM, name, config=config, output_loading_info=True, dtype=dtype)
-    refuse_missing(name, info["missing_keys"])
+    refuse_incomplete(name, info["missing_keys"])
     _check_head(causal.eval(), name)
     rows = causal.get_input_embeddings().num_embeddings
     if image_token_id >= rows:

@@ -5,24 +5,20 @@ Source: LLaVA-1.5 (arXiv 2310.03744); checkpoints such as ``llava-hf/llava-1.5-7
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import torch
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoTokenizer,
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedConfig,
-    PreTrainedTokenizerBase,
-    ProcessorMixin,
 )
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.families.towers import run_tower
-from text4seg.models.loading import load_model, local_or_hub
+from text4seg.models.loading import load_model, load_tokenizer, local_or_hub
 from text4seg.models.processor import ImageGeometry, Processor, image_statistics
 from text4seg.models.settings import ModelSettings
 
@@ -45,7 +41,7 @@ def processor(settings: ModelSettings) -> Processor:
             f"`model.image_size` must be {side} for {path!r}, got {settings.image_size}; `compose` is free."
         )
     geometry = ImageGeometry(side, _image_tokens(config), *image_statistics(path))
-    return Processor(_tokenizer(path), geometry, config.image_token_id, settings.chat, settings.image_place)
+    return Processor(load_tokenizer(path), geometry, config.image_token_id, settings.chat, settings.image_place)
 
 
 def load(settings: ModelSettings) -> Backbone:
@@ -88,12 +84,3 @@ def _image_tokens(config: LlavaConfig) -> int:
         tower, side = AutoModel.from_config(vision).eval(), vision.image_size
         out_BTC = run_tower(tower, torch.zeros(1, 3, side, side, dtype=tower.dtype), interpolates=False)
     return out_BTC.shape[1] - (config.vision_feature_select_strategy == "default")
-
-
-def _tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, with the chat template from the processor's files where older checkpoints keep it."""
-    tokenizer = local_or_hub(AutoTokenizer, path)
-    if not tokenizer.chat_template:
-        with suppress(OSError, ValueError):  # without such files it has none; rendering says so
-            tokenizer.chat_template = ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
-    return tokenizer
