@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, help="a YAML file such as conf/tiny.yaml")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a stopped run")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved configuration and what the run will cost, and stop"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.batch_size=4 trainer.steps=100")
     given = parser.parse_args(argv)
     return guarded(lambda: _run(given))
@@ -38,8 +40,19 @@ def _run(given: argparse.Namespace) -> int:
     config, run = _resolve(given)
     if given.dry_run:
         print(to_yaml(config), end="")
+        print(*(f"# {line}" for line in _estimate(config)), sep="\n")
         return 0
     return _fit(config, run)
+
+
+def _estimate(config: Config) -> list[str]:
+    """What the run will cost; comments behind the configuration, so that the whole still reads as one."""
+    from text4seg.training.estimate import estimate
+
+    try:
+        return list(estimate(config).lines())
+    except ValueError as error:
+        return [f"no estimate: {error}"]
 
 
 def _resolve(given: argparse.Namespace) -> tuple[Config, Path]:

@@ -23,8 +23,8 @@ TURNS = (
 LINEARS = {"llama": 7, "qwen3": 7, "gpt_neox": 4, "phi": 6, "gpt2": 4, "qwen2": 7, "phi3": 4}
 
 
-def batch_of(backbone, side="right", turns=TURNS):
-    encoded = [backbone.processor.encode(picture(n), pairs) for n, pairs in enumerate(turns)]
+def batch_of(backbone, side="right", turns=TURNS, pictures=range(9)):
+    encoded = [backbone.processor.encode(picture(n), pairs) for n, pairs in zip(pictures, turns, strict=False)]
     return backbone.processor.collate(encoded, side)
 
 
@@ -93,37 +93,28 @@ def test_a_padded_neighbour_does_not_change_the_text(settings) -> None:
         out = backbone.model.generate(**prompts, **greedy)[:, prompts["input_ids"].shape[1] :]
         return [row[: int((row == out.new_tensor(greedy["pad_token_id"])).int().argmax()) or None] for row in out]
 
-    together = texts([short, long], [0, 1])
+    together = texts([short, long, [("?", None)], long], [0, 1, 2, 3])
     alone = texts([short], [0])[0]
     assert len(alone) > 1
     assert torch.equal(alone, together[0])
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_a_batch_has_the_losses_of_its_rows(settings, side) -> None:
+def test_a_batch_has_the_losses_of_its_rows(settings) -> None:
     backbone = load_backbone(settings)
     backbone.core.set_attn_implementation("sdpa")  # the tiny model's own rounds to float32
     backbone.model.double().eval()
     four = [*TURNS, [("the dog on the left of the tree?", "<seg>others *4\n</seg>")], [("?", "!")]]
-    encoded = [backbone.processor.encode(picture(n), pairs) for n, pairs in enumerate(four)]
 
-    def losses(rows) -> list[float]:
-        batch = backbone.processor.collate(rows, side)
-        labels = backbone.processor.collate(rows)["labels"]
-        if side == "left":  # generation's side: the same answers at the other end
-            labels = torch.stack(
-                [
-                    row.roll(len(row) - int(mask.sum()))
-                    for row, mask in zip(labels, batch["attention_mask"], strict=True)
-                ]
-            )
+    def losses(numbers) -> list[float]:
+        batch = batch_of(backbone, turns=[four[n] for n in numbers], pictures=numbers)
         batch["pixel_values"] = batch["pixel_values"].double()
         hidden = backbone.hidden_states(inputs_of(batch))
-        return [float(answer_loss(hidden[n : n + 1], labels[n : n + 1], backbone.logits)) for n in range(len(rows))]
+        rows = range(len(numbers))
+        return [float(answer_loss(hidden[n : n + 1], batch["labels"][n : n + 1], backbone.logits)) for n in rows]
 
-    together = losses(encoded)
-    assert together == pytest.approx([losses([one])[0] for one in encoded], rel=1e-6)
+    together = losses(range(4))
+    assert together == pytest.approx([losses([n])[0] for n in range(4)], rel=1e-6)
     assert len({round(loss, 6) for loss in together}) == 4
 
 

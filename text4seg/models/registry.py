@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from text4seg.models.backbone import Backbone
@@ -33,6 +34,39 @@ def load_backbone(settings: ModelSettings) -> Backbone:
         except (ValueError, ImportError) as error:
             raise ValueError(f"`model.attention` {settings.attention!r} cannot be used: {error}") from error
     return backbone
+
+
+def load_skeleton(settings: ModelSettings) -> Backbone:
+    """The model without weights (on the meta device) and without a processor, to count and to name its parts.
+
+    Its numbers come from the checkpoint's folder, or from `model.architecture` where only a hub name is given.
+
+    Raises:
+        ValueError: neither is there, or they make no model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    family = _family(settings)
+    try:
+        if hasattr(family, "skeleton_config") and (settings.path is None or Path(settings.path).is_dir()):
+            config = family.skeleton_config(settings)
+        else:
+            config = _stated_config(settings, AutoConfig)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+    except (TypeError, KeyError, RuntimeError) as error:
+        raise ValueError(f"`model.architecture` makes no model: {str(error).splitlines()[0]}") from error
+    return Backbone(model, processor=None, **getattr(family, "PARTS", {}))  # type: ignore[arg-type]
+
+
+def _stated_config(settings: ModelSettings, reader: Any) -> Any:
+    if settings.path and Path(settings.path).is_dir():
+        return reader.from_pretrained(settings.path)
+    if not settings.architecture:
+        raise ValueError("neither a folder in `model.path` nor `model.architecture` says how large the model is.")
+    numbers = dict(settings.architecture)
+    return reader.for_model(numbers.pop("model_type", ""), **numbers)
 
 
 def _family(settings: ModelSettings) -> Any:

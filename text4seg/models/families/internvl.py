@@ -63,6 +63,15 @@ def load(settings: ModelSettings) -> Backbone:
     return Backbone(model, made, loaded=loaded, files=_files(made), saved_as_read=not found.published)
 
 
+def skeleton_config(settings: ModelSettings) -> InternVLConfig:
+    """The native configuration of a checkpoint's folder.
+
+    Raises:
+        ValueError: as `processor`.
+    """
+    return _checkpoint(settings).config
+
+
 def _checkpoint(settings: ModelSettings) -> Checkpoint:
     path = settings.path or DEFAULT
     raw = read_config(path)

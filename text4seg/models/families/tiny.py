@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import AutoConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.families import llava
 from text4seg.models.families.conv_tower import ConvTowerConfig
 from text4seg.models.families.vocabulary import tiny_tokenizer
+from text4seg.models.loading import local_or_hub
 from text4seg.models.processor import ImageGeometry, Processor
 from text4seg.models.settings import ModelSettings
 
@@ -71,6 +72,13 @@ def load(settings: ModelSettings) -> Backbone:
     for weight in model.parameters():  # `model.to` would also round the rotary tables
         weight.data = weight.data.to(getattr(torch, settings.dtype))
     return Backbone(model, made, loaded="RANDOM weights")
+
+
+def skeleton_config(settings: ModelSettings) -> Any:
+    """The configuration of the embedded checkpoint, of one at `settings.path`, or of random weights."""
+    if settings.path == RANDOM:
+        return _config(_sizes(settings.options), processor(settings))
+    return local_or_hub(AutoConfig, str(settings.path or EMBEDDED))
 
 
 def _embedded(settings: ModelSettings) -> ModelSettings:

@@ -1,0 +1,85 @@
+"""What a run will cost is counted on models without weights, from the numbers that its YAML carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from text4seg import fit
+from text4seg.config import load
+from text4seg.training.estimate import estimate
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+# Of the checkpoints themselves: InternVL2-8B's published index states 16,150,730,752 bytes in two a parameter.
+PARAMETERS = {
+    "internvl2": 16_150_730_752 // 2,
+    "internvl2_1b": 938_158_976,
+    "internvl2_2b": 2_205_754_368,
+    "internvl2_4b": 4_146_855_936,
+    "internvl2_26b": 25_514_186_112,
+    "internvl25": 16_150_730_752 // 2,
+    "internvl3": 7_944_373_760,
+    "internvl3_5": 8_528_318_464,
+    "llava15_7b": 7_063_427_072,
+    "llava15_13b": 13_351_494_656,
+}
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_parameters_of_every_shipped_size(name) -> None:
+    config = load(CONF / f"{name}.yaml", [])
+    assert config.trainer.strategy == "zero2"
+    found = estimate(config)
+    assert found.report.total - found.report.trainable == PARAMETERS[name]
+    layers = config.model.architecture["text_config"]["num_hidden_layers"]
+    tower = 6 * 24 if config.model.lora.vision else 0
+    assert found.report.targets == layers * (4 if name == "internvl2_4b" else 7) + 2 + tower
+
+
+def test_the_share_of_lora_worked_out_by_hand() -> None:
+    hidden, keys, inner = 4096, 1024, 14336
+    layer = 2 * (hidden + hidden) + 2 * (hidden + keys) + 3 * (hidden + inner)
+    projector = 2 * (hidden + hidden)
+    assert estimate(load(CONF / "internvl2.yaml", [])).report.trainable == 64 * (32 * layer + projector)
+
+
+def test_zero2_splits_the_optimizer_and_nothing_else() -> None:
+    one, four, eight = estimate(load(CONF / "internvl2.yaml", [])).memory
+    assert (one.gpus, four.gpus, eight.gpus) == (1, 4, 8)
+    assert one.weights == four.weights == eight.weights == pytest.approx(2 * (PARAMETERS["internvl2"] + 168_820_736))
+    assert one.optimizer == 4 * four.optimizer == 8 * eight.optimizer == 168_820_736 * 14
+    assert one.activations == eight.activations
+    assert one.total == one.weights + one.optimizer + one.activations
+    alone = estimate(load(CONF / "internvl2.yaml", ["trainer.strategy=ddp"])).memory
+    assert alone[0].optimizer == alone[2].optimizer == one.optimizer
+
+
+def test_settings_move_what_they_should() -> None:
+    def memory(*words):
+        return estimate(load(CONF / "internvl2.yaml", list(words))).memory[0]
+
+    usual = memory()
+    assert memory("model.quantize=4").weights < usual.weights / 3
+    assert memory("model.gradient_checkpointing=false").activations > 5 * usual.activations
+    assert memory("data.batch_size=8").activations == pytest.approx(2 * usual.activations)
+    assert memory("model.lora.rank=8").optimizer == pytest.approx(usual.optimizer / 8)
+
+
+def test_the_dry_run_needs_no_weights_and_reads_back(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fit.main(["--config", str(CONF / "internvl2.yaml"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert yaml.safe_load(out)["trainer"]["strategy"] == "zero2"
+    assert "# OpenGVLab/InternVL2-8B: 8,075,365,376 parameters" in out
+    assert "# trained: 168,820,736 (2.05%), LoRA of rank 64 on 226 layers" in out
+    assert "8 GPUs: global batch 128, 4,342,400 samples, about 2,275 million tokens" in out
+
+
+def test_without_numbers_there_is_no_estimate(capsys) -> None:
+    assert fit.main(["--config", str(CONF / "compose.yaml"), "--dry-run"]) == 0
+    assert "# no estimate: neither a folder in `model.path` nor `model.architecture`" in capsys.readouterr().out
+    words = ["model.architecture.text_config.model_type=nonsense"]
+    assert fit.main(["--config", str(CONF / "internvl2.yaml"), "--dry-run", *words]) == 0
+    assert "# no estimate: " in capsys.readouterr().out
