@@ -206,6 +206,61 @@ def write_llava(folder: Path) -> str:
     return str(folder)
 
 
+def write_llava_original(folder: Path, layout: str = "merged", pieces: int = 1) -> str:
+    """LLaVA-1.5 as its first authors publish it, names and shapes from their code: merged, lora or projector.
+
+    The tower lies in ``clip``, the base of the last two in ``base`` beside the folder that is returned.
+    """
+    fixture = json.loads((REFERENCE / "llava.json").read_text(encoding="utf-8"))
+    weights = {name: torch.from_numpy(value) for name, value in drawn_all(fixture["shapes"]).items()}
+    tower = {name: torch.from_numpy(value) for name, value in drawn_all(fixture["clip_shapes"]).items()}
+    clip, base, out = folder / "clip", folder / "base", folder / layout
+    for made in (clip, base, out):
+        made.mkdir(parents=True)
+    save_file(tower, clip / "model.safetensors")
+    (clip / "config.json").write_text(json.dumps({"model_type": "clip_vision_model", **fixture["clip"]}))
+    write_statistics(clip)
+    config = {**fixture["config"], "mm_vision_tower": str(clip)}
+    (out / "config.json").write_text(json.dumps({**config, "_name_or_path": str(base)}))
+    llama = {key: value for key, value in config.items() if not key.startswith("mm_")}
+    (base / "config.json").write_text(json.dumps({**llama, "model_type": "llama"}))
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(out if layout == "merged" else base)
+    projector = {name: value for name, value in weights.items() if "mm_projector" in name}
+    if layout == "merged":
+        _save_bin(weights, out, pieces)
+        return str(out)
+    _save_bin({name: value for name, value in weights.items() if name not in projector}, base, pieces)
+    if layout == "projector":
+        torch.save(projector, out / "mm_projector.bin")
+        return str(out)
+    torch.save(
+        {f"base_model.model.{name}": value for name, value in projector.items()}, out / "non_lora_trainables.bin"
+    )
+    generator = torch.Generator().manual_seed(0)
+    adapter = {
+        f"base_model.model.{name.removesuffix('.weight')}.lora_{part}.weight": torch.randn(shape, generator=generator)
+        / 8
+        for name, value in weights.items()
+        if name.endswith("_proj.weight")
+        for part, shape in (("A", (2, value.shape[1])), ("B", (value.shape[0], 2)))
+    }
+    torch.save(adapter, out / "adapter_model.bin")
+    stated = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": str(base)}
+    (out / "adapter_config.json").write_text(json.dumps(stated))
+    return str(out)
+
+
+def _save_bin(weights: dict[str, torch.Tensor], folder: Path, pieces: int) -> None:
+    if pieces == 1:
+        torch.save(weights, folder / "pytorch_model.bin")
+        return
+    where = {name: f"pytorch_model-{n % pieces + 1:05d}-of-{pieces:05d}.bin" for n, name in enumerate(weights)}
+    for file in set(where.values()):
+        torch.save({name: value for name, value in weights.items() if where[name] == file}, folder / file)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": where}))
+
+
 def write_internvl2(folder: Path, size: str) -> str:
     """InternVL2 as published: names and shapes from its own code, with a tokenizer and a conversation of each kind."""
     fixture = json.loads((REFERENCE / "internvl2.json").read_text(encoding="utf-8"))

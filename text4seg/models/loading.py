@@ -82,14 +82,18 @@ def load_model(kind: Any, path: str, settings: ModelSettings, **options: Any) ->
     """
     with quiet():  # transformers would list the same keys as a table
         model, info = local_or_hub(
-            kind, path, output_loading_info=True, ignore_mismatched_sizes=True, **_held(settings), **options
+            kind, path, output_loading_info=True, ignore_mismatched_sizes=True, **held(settings), **options
         )
     refuse_incomplete(path, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
     return model, integrity(path, model)
 
 
-def _held(settings: ModelSettings) -> dict[str, Any]:
-    """How the weights are held, in `from_pretrained`'s words."""
+def held(settings: ModelSettings) -> dict[str, Any]:
+    """How the weights are held, in `from_pretrained`'s words.
+
+    Raises:
+        ValueError: `quantize` without its package.
+    """
     options: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
     if settings.device_map:
         options["device_map"] = settings.device_map

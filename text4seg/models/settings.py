@@ -33,9 +33,9 @@ class ModelSettings:
     path: str | None = None
     """Hub name or folder of the checkpoint; null uses the family's default (tiny: the embedded one; `random` starts from random weights). compose: a composed checkpoint saved earlier, then `vision` and `language` are not read."""
     vision: str | None = None
-    """compose: hub name or folder of the vision tower (a ViT: CLIP, SigLIP, DINOv2 and 3, ...), or `open_clip:ViT-B-16/laion2b_s34b_b88k`, also with a weights file behind the slash; without either the tower is random."""
+    """compose: hub name or folder of the vision tower (a ViT: CLIP, SigLIP, DINOv2 and 3, ...), or `open_clip:ViT-B-16/laion2b_s34b_b88k`, also with a weights file behind the slash; without either the tower is random. llava: the tower of a checkpoint in the first authors' layout, where not the one it names."""
     language: str | None = None
-    """compose: hub name or folder of a causal language model. The projector is new and random: train it as a whole with `lora.projector: full`."""
+    """compose: hub name or folder of a causal language model. The projector is new and random: train it as a whole with `lora.projector: full`. llava: the base of an original adapter or of mm_projector.bin."""
     language_layers: int | None = None
     """compose: keep only the first so many decoder layers."""
     options: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""LLaVA-1.5 through transformers' own class; any checkpoint of that layout loads.
+"""LLaVA-1.5 through transformers' own class; checkpoints of that layout load, and those of the first authors.
 
 Source: LLaVA-1.5 (arXiv 2310.03744); checkpoints such as ``llava-hf/llava-1.5-7b-hf``.
 """
@@ -14,11 +14,13 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedConfig,
+    PreTrainedTokenizerBase,
 )
 
 from text4seg.models.backbone import Backbone
+from text4seg.models.families.llava_original import is_original, load_original, read_original
 from text4seg.models.families.towers import run_tower
-from text4seg.models.loading import load_model, load_tokenizer, local_or_hub
+from text4seg.models.loading import load_model, load_tokenizer, local_or_hub, read_config
 from text4seg.models.processor import ImageGeometry, Processor, image_statistics
 from text4seg.models.settings import ModelSettings
 
@@ -32,29 +34,47 @@ def processor(settings: ModelSettings) -> Processor:
         ValueError: the checkpoint cannot be found, is not LLaVA, or `image_size` is not its own.
     """
     path = settings.path or DEFAULT
+    raw = read_config(path)
+    if is_original(raw):
+        found = read_original(settings, path, raw)
+        return _processor(settings, found.config, found.tokenizer, found.vision)
     config = local_or_hub(AutoConfig, path)
     if config.model_type != "llava":
         raise ValueError(f"`model.path` {path!r} holds a {config.model_type} checkpoint; family llava needs a LLaVA.")
-    side = config.vision_config.image_size
-    if settings.image_size not in (None, side):
-        raise ValueError(
-            f"`model.image_size` must be {side} for {path!r}, got {settings.image_size}; `compose` is free."
-        )
-    geometry = ImageGeometry(side, _image_tokens(config), *image_statistics(path))
-    return Processor(load_tokenizer(path), geometry, config.image_token_id, settings.chat, settings.image_place)
+    return _processor(settings, config, load_tokenizer(path), path)
 
 
 def load(settings: ModelSettings) -> Backbone:
     """Model and processor.
 
     Raises:
-        ValueError: as `processor`; or weights are missing from the checkpoint.
+        ValueError: as `processor`; or weights are missing, unknown or of other shapes.
     """
     path = settings.path or DEFAULT
-    model, loaded = load_model(LlavaForConditionalGeneration, path, settings)
-    made = processor(settings)
+    raw = read_config(path)
+    if is_original(raw):
+        found = read_original(settings, path, raw)
+        model, loaded = load_original(found, settings)
+        made = _processor(settings, found.config, found.tokenizer, found.vision)
+    else:
+        model, loaded = load_model(LlavaForConditionalGeneration, path, settings)
+        made = processor(settings)
     files = {"processor_config.json": _processor_config(model.config, made)}
     return Backbone(model, made, loaded=loaded, files=files)
+
+
+def _processor(
+    settings: ModelSettings, config: LlavaConfig, tokenizer: PreTrainedTokenizerBase, vision: str
+) -> Processor:
+    """Put together from the model's configuration, its tokenizer, and where the image's statistics are."""
+    side = config.vision_config.image_size  # type: ignore[union-attr]
+    if settings.image_size not in (None, side):
+        raise ValueError(
+            f"`model.image_size` must be {side} for {settings.path or DEFAULT!r}, got {settings.image_size}; "
+            "`compose` is free."
+        )
+    geometry = ImageGeometry(side, _image_tokens(config), *image_statistics(vision))
+    return Processor(tokenizer, geometry, config.image_token_id, settings.chat, settings.image_place)
 
 
 def _processor_config(config: PreTrainedConfig, made: Processor) -> dict[str, Any]:
