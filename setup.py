@@ -38,6 +38,8 @@ setup(
         "deepspeed": ["deepspeed>=0.17"],
         # Frozen weights in 4 or 8 bits (`model.quantize`); needs a GPU.
         "quantize": ["bitsandbytes>=0.46"],
+        "hub": ["datasets>=3.0"],
+        "ray": ["ray>=2.40"],
         "dev": [
             "hypothesis>=6.100",
             "ipykernel>=6.29",

@@ -2,6 +2,7 @@
 
     python -m text4seg.shards build --out DIR --source scenes [key=value ...]
     python -m text4seg.shards build [--out DIR] --config conf/X.yaml [--split train|val] [key=value ...]
+    python -m text4seg.shards build --check --source semantic options.layout=ade20k options.root=DIR
     python -m text4seg.shards verify DIR...
     python -m text4seg.shards inspect DIR [--json]
     python -m text4seg.shards show DIR --out FILE.png [--limit 12]
@@ -18,9 +19,13 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from text4seg.mistakes import guarded
 from text4seg.recipe import read_recipe
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,9 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--out", type=Path, metavar="DIR", help="default: the folder that the configuration names")
     origin = build.add_mutually_exclusive_group(required=True)
     origin.add_argument("--config", type=Path, metavar="FILE", help="a configuration of fit with a recipe")
-    origin.add_argument("--source", metavar="NAME", help="scenes, folder or refer")
+    origin.add_argument("--source", metavar="NAME", help="scenes, folder, refer, semantic, coco, panoptic, ...")
     build.add_argument("--split", choices=("train", "val"), default="train", help="which recipe of the configuration")
+    build.add_argument("--check", action="store_true", help="say which of the source's files are there; write nothing")
     build.add_argument("--force", action="store_true", help="build even where nothing is to be done")
+    build.add_argument("--processes", type=int, default=1, metavar="N", help="shards built at once (1)")
+    build.add_argument("--engine", choices=("processes", "ray"), default="processes", help="what builds them")
     build.add_argument("words", nargs="*", metavar="key=value", help="e.g. options.root=data/pets task=semantic")
     verify = commands.add_parser("verify", help="read everything and list the damage")
     verify.add_argument("folders", nargs="+", type=Path, metavar="DIR")
@@ -57,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(given: argparse.Namespace) -> int:
     recipe = read_recipe(given.config, given.split, given.source, given.words)
+    if given.check:
+        from text4seg.report.needs import check_text
+
+        whole, told = check_text(recipe.build)
+        print(told)
+        return 0 if whole else 1
     out = given.out or recipe.out
     if out is None:
         raise ValueError("--out is missing, and no configuration names a folder.")
@@ -66,13 +80,22 @@ def _build(given: argparse.Namespace) -> int:
     from text4seg.data.shards.build import build, ensure
 
     make = build if given.force else partial(ensure, thorough=True)
-    columns = SpinnerColumn(), TextColumn("{task.completed} samples written"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("")
-        index = make(recipe.build, out, *recipe.spelling, lambda done: progress.update(task, completed=done))
+    columns = SpinnerColumn(), TextColumn("{task.completed} samples, {task.fields[rate]:.0f}/s"), TimeElapsedColumn()
+    show = sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as progress:
+        task = progress.add_task("", rate=0.0)
+        tell = partial(_told, progress, task)
+        how = {"processes": given.processes, "engine": given.engine}
+        index = make(recipe.build, out, *recipe.spelling, tell, **how)
     held = f"{index.samples} samples with {index.turns} questions in {len(index.shards)} shards"
     print(f"wrote {held}: {out}" if progress.tasks[0].completed else f"nothing to do: {out} holds these {held} already")
+    for kind, found in index.notes.items():
+        print(f"{kind}: {found['count']}, e.g. {found['named'][0]}")
     return 0
+
+
+def _told(progress: Progress, task: TaskID, done: int) -> None:
+    progress.update(task, completed=done, rate=done / max(progress.tasks[0].elapsed or 0.0, 1e-9))
 
 
 def _verify(given: argparse.Namespace) -> int:

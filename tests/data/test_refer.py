@@ -21,7 +21,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
-from text4seg.data.sources import refer
+from text4seg.data.sources import segments
 from text4seg.data.sources.refer import examples
 from text4seg.data.sources.settings import ReferSettings
 from text4seg.data.tasks.samples import samples
@@ -137,17 +137,17 @@ def test_every_form_of_mask(tree, segmentation, expected):
 def test_run_lengths_agree_with_pycocotools(height, width, seed, share):
     mask = np.random.default_rng(seed).random((height, width)) < share
     rle = compressed(mask)
-    np.testing.assert_array_equal(refer._run_lengths(rle, (height, width), ""), mask)
-    raw = {"size": [height, width], "counts": refer._uncompressed(rle["counts"])}
+    np.testing.assert_array_equal(segments.run_lengths(rle, (height, width), ""), mask)
+    raw = {"size": [height, width], "counts": segments.uncompressed(rle["counts"])}
     np.testing.assert_array_equal(coco.decode(coco.frPyObjects(raw, height, width)), mask)
 
 
 @given(st.text() | st.text(st.characters(min_codepoint=48, max_codepoint=111)))
 def test_no_run_length_text_crashes(text):
-    if sum(refer._uncompressed(text)) == H * W:  # hardly ever; negative runs may still be among them
+    if sum(segments.uncompressed(text)) == H * W:  # hardly ever; negative runs may still be among them
         return
     with pytest.raises(ValueError, match="here: run lengths"):
-        refer._run_lengths({"size": [H, W], "counts": text}, (H, W), "here")
+        segments.run_lengths({"size": [H, W], "counts": text}, (H, W), "here")
 
 
 @pytest.mark.parametrize(
@@ -354,5 +354,5 @@ def test_real_run_lengths_equal_those_of_pycocotools(shared_data):
     assert crowds
     for annotation in crowds:
         expected = coco.decode(annotation["segmentation"]).any(axis=2)
-        found = refer._annotation_mask(annotation, sizes[annotation["image_id"]], "")
+        found = segments.segment_mask(annotation, sizes[annotation["image_id"]], "")
         np.testing.assert_array_equal(found, expected)

@@ -11,7 +11,7 @@ class BuildSettings:
     """How to make a set of shards from annotations."""
 
     source: str = "scenes"
-    """Source family: scenes, folder or refer."""
+    """Source family: scenes, folder, refer, semantic, coco, panoptic, reason, dialogue, rle or hub."""
     options: dict[str, Any] = field(default_factory=dict)
     """The source's own settings (see `text4seg.data.sources.settings`)."""
     task: str = "referring"
@@ -25,6 +25,8 @@ class BuildSettings:
     seed: int = 0
     quality: int = 90
     """JPEG quality of images that the source draws or that are not JPEG already."""
+    on_error: str = "raise"
+    """What a broken record of the annotations does: raise, or skip (counted and named in the index)."""
 
 
 @dataclass

@@ -1,40 +1,38 @@
 """Build a folder of shards: written beside its final place and moved there whole.
 
-A killed build leaves `NAME.partial`, which nothing reads; the next build removes it. The same recipe gives the same
-bytes.
+A killed build leaves `NAME.partial`; the next build of the same recipe goes on with the shards that are finished there,
+any other removes it. The same recipe gives the same bytes.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import webdataset as wds
+import numpy as np
 
+from text4seg.data.notes import Notes
 from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.index import FORMAT, NAME, Index, ShardEntry
-from text4seg.data.shards.record import to_members
+from text4seg.data.shards.jobs import Built, Job, Tell, key_hash, run_jobs
+from text4seg.data.shards.read import records
 from text4seg.data.shards.verify import file_damage
-from text4seg.data.sources.options import from_options
-from text4seg.data.sources.registry import VERSIONS, examples, source_settings
-from text4seg.data.tasks.samples import samples
-from text4seg.data.tasks.settings import TaskSettings, preset
-from text4seg.data.types import Sample
+from text4seg.data.sources.registry import VERSIONS, source_settings
 
 LICENCES = {"scenes": "drawn by text4seg; Apache-2.0"}
 UNKNOWN_LICENCE = "annotations and images keep the licence of the folder that they were read from"
 SHARD_NAME = re.compile(r"shard-\d{5,}\.tar")
-Tell = Callable[[int], None]
+PATHS = ("root", "annotations", "masks", "images", "classes", "path")
+"""Options that name what a source reads."""
+UNFINISHED = "unfinished.json"
+"""What the folder of a running or killed build is being made of."""
 
 
 def ensure(
@@ -45,6 +43,8 @@ def ensure(
     rule: str,
     tell: Tell | None = None,
     thorough: bool = False,
+    processes: int = 1,
+    engine: str = "processes",
 ) -> Index:
     """The index of `out`, built first when it is missing or was built from another recipe or other files.
 
@@ -53,21 +53,29 @@ def ensure(
     Args:
         thorough: build as well when the stored descriptors are spelled otherwise, or when any byte has changed
             (reads all files); otherwise a look at the files' sizes has to do.
+        processes: as in `build`, like `engine`.
     """
     try:
         index = Index.load(out)
     except ValueError:
-        return build(settings, out, grid, codec, rule, tell)
+        return build(settings, out, grid, codec, rule, tell, processes, engine)
     whole = index.fingerprint == fingerprint(settings, out)
     if thorough:
         whole = whole and (index.grid, index.codec, index.rule) == (grid, codec, rule) and not file_damage(out, index)
     else:
         whole = whole and all(_whole(out, entry) for entry in index.shards)
-    return index if whole else build(settings, out, grid, codec, rule, tell)
+    return index if whole else build(settings, out, grid, codec, rule, tell, processes, engine)
 
 
 def build(
-    settings: BuildSettings, out: Path, grid: tuple[int, int], codec: str, rule: str, tell: Tell | None = None
+    settings: BuildSettings,
+    out: Path,
+    grid: tuple[int, int],
+    codec: str,
+    rule: str,
+    tell: Tell | None = None,
+    processes: int = 1,
+    engine: str = "processes",
 ) -> Index:
     """Write the shards of a recipe, replacing what an earlier build left at `out`.
 
@@ -78,24 +86,41 @@ def build(
         codec: their spelling.
         rule: how their cells get their labels.
         tell: called with the number of samples written so far.
+        processes: how many shards are built at once.
+        engine: what they are built by (`jobs.ENGINES`); changes no byte.
 
     Raises:
         ValueError: the recipe is wrong, gives no sample, or `out` holds something else.
     """
+    if settings.shards < 1:
+        raise ValueError(f"`shards` must be at least 1, got {settings.shards}.")
+    if settings.on_error not in ("raise", "skip"):
+        raise ValueError(f"`on_error` of a build must be raise or skip, got {settings.on_error!r}.")
     out = out.resolve()  # a link stays a link, and `.` has a name
     _refuse_to_replace(out)
     digest = fingerprint(settings, out)
     partial = _partial(out)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    jobs = [Job(settings, partial, grid, codec, rule, number) for number in range(settings.shards)]
+    _begin(partial, [digest, grid, codec, rule])
     try:
-        index = _fill(settings, partial, (grid, codec, rule), digest, tell)
+        run_jobs(jobs, processes, engine, tell)
+        index = _index(jobs, digest)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not any(job.note.is_file() for job in jobs):  # nothing that the same build could go on with
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(out, ignore_errors=True)
     partial.replace(out)
     return index
+
+
+def _begin(partial: Path, recipe: list[Any]) -> None:
+    """An empty folder to build in, or the one of the same recipe with the shards that it has finished."""
+    note, text = partial / UNFINISHED, json.dumps(recipe)
+    if not note.is_file() or note.read_text(encoding="utf-8") != text:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        note.write_text(text, encoding="utf-8")
 
 
 def _partial(out: Path) -> Path:
@@ -112,33 +137,59 @@ def _refuse_to_replace(out: Path) -> None:
         raise ValueError(f"{out} holds files that are not shards ({(foreign or found)[0]}); give another folder.")
 
 
-def _fill(
-    settings: BuildSettings, folder: Path, spelling: tuple[tuple[int, int], str, str], digest: str, tell: Tell | None
-) -> Index:
-    """Write shards and index into an empty folder."""
-    tasks: Counter[str] = Counter()
-    entries = _write(_counted(_stream(settings), tasks, tell), folder, settings.shards, spelling)
-    total = sum(entry.samples for entry in entries)
+def _index(jobs: Sequence[Job], digest: str) -> Index:
+    """Put the notes of all shards together in the index, and remove them."""
+    settings, folder = jobs[0].settings, jobs[0].folder
+    built = [Built.load(job.note) for job in jobs]
+    _refuse_twice(jobs, built)
+    total = sum(one.entry.samples for one in built)
     if not total:
-        raise ValueError(f"the source {settings.source!r} gave no sample for the task {settings.task!r}.")
-    for entry in entries:
-        if not entry.samples:  # more shards than samples
-            (folder / entry.name).unlink()
-    grid, codec, rule = spelling
+        told = {kind: found["named"][:1] for one in built for kind, found in one.notes.items()}
+        raise ValueError(
+            f"the source {settings.source!r} gave no sample for the task {settings.task!r}."
+            + (f" Left out: {told}" if told else "")
+        )
+    tasks: Counter[str] = Counter()
+    notes = Notes()
+    for one in built:
+        tasks.update(one.tasks)
+        notes.merge(one.notes)
+        if not one.entry.samples:  # more shards than samples
+            (folder / one.entry.name).unlink()
     index = Index(
-        shards=tuple(entry for entry in entries if entry.samples),
+        shards=tuple(one.entry for one in built if one.entry.samples),
         samples=total,
         turns=tasks.total(),
         tasks=dict(sorted(tasks.items())),
-        grid=grid,
-        codec=codec,
-        rule=rule,
+        grid=jobs[0].grid,
+        codec=jobs[0].codec,
+        rule=jobs[0].rule,
         licence=LICENCES.get(settings.source, UNKNOWN_LICENCE),
         recipe=asdict(settings),
         fingerprint=digest,
+        notes=notes.as_plain(),
     )
+    for job in jobs:
+        job.note.unlink()
+    (folder / UNFINISHED).unlink()
     index.save(folder)
     return index
+
+
+def _refuse_twice(jobs: Sequence[Job], built: Sequence[Built]) -> None:
+    """Keys of different shards must differ too; only their hashes are held in memory."""
+    hashes = np.concatenate([np.array(one.keys, np.uint64) for one in built])
+    values, times = np.unique(hashes, return_counts=True)
+    if (times == 1).all():
+        return
+    suspects = set(values[times > 1].tolist())
+    seen: set[str] = set()
+    for job in jobs:
+        for record in records(job.path):
+            if key_hash(record.key) in suspects:
+                if record.key in seen:
+                    raise ValueError(f"the key {record.key!r} comes twice; ids must differ in letters and digits.")
+                seen.add(record.key)
 
 
 def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
@@ -150,9 +201,13 @@ def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
     """
     source_settings(settings.source, settings.options)
     digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS[settings.source], asdict(settings)], sort_keys=True).encode())
-    root = settings.options.get("root")
-    if root and Path(str(root)).is_dir():
-        top = Path(str(root)).resolve()
+    for name in PATHS:
+        given = settings.options.get(name)
+        top = Path(str(given)).resolve()
+        if given and top.is_file():
+            digest.update(f"{top.name} {top.stat().st_size}\n".encode())
+        if not given or not top.is_dir():
+            continue
         own = () if out is None else (out.resolve(), _partial(out.resolve()))
         for path in sorted(top.rglob("*")):
             if path.is_file() and not any(path.is_relative_to(folder) for folder in own):
@@ -166,57 +221,3 @@ def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
 def _whole(folder: Path, entry: ShardEntry) -> bool:
     path = folder / entry.name
     return path.is_file() and path.stat().st_size == entry.bytes
-
-
-def _stream(settings: BuildSettings) -> Iterable[Sample]:
-    task_settings = from_options(TaskSettings, preset(settings.task, settings.task_options), "task_options")
-    found = examples(settings.source, settings.options, settings.seed)
-    return islice(samples(found, settings.task, task_settings, settings.seed, settings.quality), settings.limit)
-
-
-def _counted(stream: Iterable[Sample], tasks: Counter[str], tell: Tell | None) -> Iterator[Sample]:
-    seen: set[str] = set()
-    for sample in stream:
-        if sample.key in seen:
-            raise ValueError(
-                f"the key {sample.key!r} comes twice; ids of the source must differ in letters and digits."
-            )
-        seen.add(sample.key)
-        tasks.update(turn.task for turn in sample.turns)
-        yield sample
-        if tell:
-            tell(len(seen))
-
-
-def _write(stream: Iterable[Sample], folder: Path, shards: int, spelling: tuple[Any, str, str]) -> list[ShardEntry]:
-    """Deal samples out to the shards in turn, so that all have the same number but for one."""
-    if shards < 1:
-        raise ValueError(f"`shards` must be at least 1, got {shards}.")
-    counts = [0] * shards
-    paths = [folder / f"shard-{number:05d}.tar" for number in range(shards)]
-    with ExitStack() as stack:
-        # Open files, not names: webdataset takes a name with a colon for the address of something to run or fetch.
-        files = [stack.enter_context(_opened(path, shards)) for path in paths]
-        tars = [stack.enter_context(wds.TarWriter(file, mtime=0)) for file in files]
-        for number, sample in enumerate(stream):
-            counts[number % shards] += 1
-            tars[number % shards].write({"__key__": sample.key, **to_members(sample, *spelling)})
-    return [_entry(path, count) for path, count in zip(paths, counts, strict=True)]
-
-
-def _opened(path: Path, shards: int) -> BinaryIO:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        if error.errno != errno.EMFILE:
-            raise
-        raise ValueError(
-            f"`shards`={shards} asks for more open files than this system lets a program have: take fewer, or raise "
-            "`ulimit -n`."
-        ) from error
-
-
-def _entry(path: Path, samples: int) -> ShardEntry:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return ShardEntry(path.name, samples, path.stat().st_size, digest)

@@ -42,6 +42,7 @@ class Index:
         licence: note on the licence of the source.
         recipe: how the folder was built.
         fingerprint: digest of the recipe and of what it reads.
+        notes: what the build left out or mended: kind -> {count, named}.
     """
 
     shards: tuple[ShardEntry, ...]
@@ -54,6 +55,7 @@ class Index:
     licence: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `index.json`."""
@@ -101,7 +103,11 @@ class Index:
         if self.codec not in CODECS or self.rule not in RULES:
             raise ValueError(f"it names the codec {self.codec!r} or the rule {self.rule!r}, which do not exist")
         texts = (self.codec, self.rule, self.licence, self.fingerprint)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(self.recipe, dict):
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not isinstance(self.recipe, dict)
+            or not isinstance(self.notes, dict)
+        ):
             raise ValueError("codec, rule, licence and fingerprint must be text, recipe must hold settings")
         if len({entry.name for entry in self.shards}) < len(self.shards):
             raise ValueError("it names a shard twice")

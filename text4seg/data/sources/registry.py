@@ -7,17 +7,37 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from text4seg.data.sources.needs import Need
 from text4seg.data.sources.options import from_options
-from text4seg.data.sources.settings import FolderSettings, ReferSettings, ScenesSettings
+from text4seg.data.sources.settings import (
+    CocoSettings,
+    DialogueSettings,
+    FolderSettings,
+    HubSettings,
+    PanopticSettings,
+    ReasonSettings,
+    ReferSettings,
+    RleSettings,
+    ScenesSettings,
+    SemanticSettings,
+)
+from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Example
 
 SOURCES: dict[str, tuple[type, str]] = {
     "scenes": (ScenesSettings, "text4seg.data.sources.scenes.examples"),
     "folder": (FolderSettings, "text4seg.data.sources.folder"),
     "refer": (ReferSettings, "text4seg.data.sources.refer"),
+    "semantic": (SemanticSettings, "text4seg.data.sources.semantic"),
+    "coco": (CocoSettings, "text4seg.data.sources.coco"),
+    "panoptic": (PanopticSettings, "text4seg.data.sources.panoptic"),
+    "reason": (ReasonSettings, "text4seg.data.sources.reason"),
+    "dialogue": (DialogueSettings, "text4seg.data.sources.dialogue"),
+    "rle": (RleSettings, "text4seg.data.sources.rle"),
+    "hub": (HubSettings, "text4seg.data.sources.hub"),
 }
 
-VERSIONS = {"scenes": 1, "folder": 1, "refer": 1}
+VERSIONS = dict.fromkeys(SOURCES, 1) | {"refer": 2}
 """Raised when a family gives other examples for the same settings: sets built before are then built again."""
 
 
@@ -37,12 +57,22 @@ def source_settings(name: str, options: dict[str, Any]) -> Any:
     return from_options(SOURCES[name][0], options, "options")
 
 
-def examples(name: str, options: dict[str, Any], seed: int) -> Iterator[Example]:
-    """Stream the annotated images of a source.
+def examples(name: str, options: dict[str, Any], seed: int, share: Share = WHOLE) -> Iterator[Example]:
+    """Stream the annotated images of a source, or a share of them.
 
     Raises:
         ValueError: unknown family or option, or annotations that cannot be read.
     """
     settings = source_settings(name, options)
+    return importlib.import_module(SOURCES[name][1]).examples(settings, seed, share)
+
+
+def needs(name: str, options: dict[str, Any]) -> list[Need]:
+    """The files that a source reads; `scenes` reads none.
+
+    Raises:
+        ValueError: unknown family or option.
+    """
+    settings = source_settings(name, options)
     module = importlib.import_module(SOURCES[name][1])
-    yield from module.examples(settings, seed)
+    return module.needs(settings) if hasattr(module, "needs") else []

@@ -56,3 +56,89 @@ class ReferSettings:
     split: str | None = None
     images: str = "images"
     """Folder of the photographs, below `root` or absolute."""
+    leaks: str = "filter"
+    """Train photographs that a set of the family holds back for validation or test: filter, or keep (the published
+    mix). Left out ones are counted in the index."""
+    family: str | None = None
+    """Folder that holds the family's sets; null: the folder that `root` lies in."""
+
+
+@dataclass
+class SemanticSettings:
+    """A published semantic set in its own layout: cocostuff, cocostuff_raw, ade20k, ade847, context59, context459, voc20
+    or mapillary (`text4seg.data.sources.layouts`)."""
+
+    root: str = ""
+    layout: str = ""
+    split: str = "train"
+    """train or val."""
+    classes: str | None = None
+    """Your own names: a line a class in the set's order, `name, synonym, synonym`; null: the set's names."""
+    held_out: str | None = None
+    """Folder of the refCOCO family: photographs that its sets hold back are left out of `train` (COCO sets)."""
+
+
+@dataclass
+class CocoSettings:
+    """COCO-style instances: COCO, LVIS, and parts as in PACO-LVIS and Pascal-Part (categories called `object:part`)."""
+
+    annotations: str = ""
+    """The JSON file."""
+    images: str = ""
+    """Folder of the photographs."""
+    instances: bool = False
+    """Number the instances from left to right (`dog 1`, `dog 2`) in place of one label for all of a category."""
+    held_out: str | None = None
+    """Folder of the refCOCO family: photographs that its sets hold back are left out."""
+
+
+@dataclass
+class PanopticSettings:
+    """COCO panoptic: a JSON file and a folder of PNGs whose colours number the segments."""
+
+    annotations: str = ""
+    masks: str = ""
+    images: str = ""
+
+
+@dataclass
+class ReasonSettings:
+    """ReasonSeg: a folder a split with NAME.jpg and NAME.json beside each other."""
+
+    root: str = ""
+    split: str = "train"
+
+
+@dataclass
+class DialogueSettings:
+    """Conversations in words, such as LLaVA's mix665k: a JSON list or a JSON file of lines."""
+
+    annotations: str = ""
+    images: str = ""
+
+
+@dataclass
+class RleSettings:
+    """One JSON object a line: `{"image", "objects": [{"label", "rle": {"size", "counts"}}]}`."""
+
+    annotations: str = ""
+    images: str = ""
+
+
+@dataclass
+class HubSettings:
+    """A data set of the Hugging Face `datasets` library with a column of images and one of index masks."""
+
+    path: str = ""
+    """A hub name, a folder of `save_to_disk`, or a folder of Parquet files."""
+    config: str | None = None
+    split: str = "train"
+    image: str = "image"
+    """Column of the photographs."""
+    mask: str = "label"
+    """Column of the masks."""
+    classes: list[str] = field(default_factory=list)
+    """Names of the mask values from `first` on."""
+    first: int = 1
+    """Mask value of the first class; values below it are `others`."""
+    ignore: int = 255

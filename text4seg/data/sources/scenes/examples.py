@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from text4seg.data.sources.scenes import phrases
 from text4seg.data.sources.scenes.drawing import draw
 from text4seg.data.sources.scenes.things import COLOURS, SHAPES, Thing, place
 from text4seg.data.sources.settings import ScenesSettings
+from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Example, Referent
 
 VISIBLE = 0.6
@@ -30,15 +32,14 @@ SCHEMES = ("shape", "colour", "both")
 DRAWN = {"either": SCHEMES[:2], "any": SCHEMES}
 
 
-def examples(settings: ScenesSettings, seed: int) -> Iterator[Example]:
+def examples(settings: ScenesSettings, seed: int, share: Share = WHOLE) -> Iterator[Example]:
     """Draw ``settings.count`` pictures.
 
     Raises:
         ValueError: an unknown expression kind, class scheme, or an impossible range.
     """
     _check(settings)
-    for index in range(settings.count):
-        yield scene(settings, seed, index)
+    return map(partial(scene, settings, seed), share.of(range(settings.count)))
 
 
 def scene(settings: ScenesSettings, seed: int, index: int) -> Example:

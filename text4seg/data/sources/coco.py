@@ -1,0 +1,166 @@
+"""The coco source: instances as COCO writes them, and objects with parts as PACO-LVIS and Pascal-Part do.
+
+    python -m text4seg.shards build --source coco --out DIR options.annotations=instances.json options.images=train2017
+
+Categories called `object:part` are parts; their label says whose they are (`handle of mug`). Where annotations overlap,
+parts lie on objects and smaller ones on larger ones. Crowds count as their category, but not as an instance.
+Axis legend: H, W pixels of the original image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from text4seg.data.sources.held_out import coco_id, held_out
+from text4seg.data.sources.needs import Need
+from text4seg.data.sources.records import by_id, field, load_json, photograph
+from text4seg.data.sources.segments import segment_mask
+from text4seg.data.sources.settings import CocoSettings
+from text4seg.data.sources.share import WHOLE, Share
+from text4seg.data.types import IGNORE, IGNORE_16, Example, Referent
+from text4seg.descriptors import OTHERS
+
+
+class Category(NamedTuple):
+    """What a category is called, and whose part it is (or `""`)."""
+
+    label: str
+    whole: str
+
+
+class Piece(NamedTuple):
+    """One annotation: its label's index, its pixels ``[H, W]``, whether it is a crowd."""
+
+    index: int
+    mask: NDArray[np.bool_]
+    crowd: bool
+
+
+def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterator[Example]:
+    """Stream the images that have annotations, in the order of the file; `seed` does not matter.
+
+    Raises:
+        ValueError: a missing or damaged file, a record that does not fit; the record is named.
+    """
+    path = Path(settings.annotations)
+    content = load_json(path)
+    categories = categories_of(content, path)
+    labels = (OTHERS, *dict.fromkeys(category.label for category in categories.values()))
+    wholes = {category.label: category.whole for category in categories.values()}
+    images = by_id(field(content, "images", list, str(path)), "id", f"{path}, image")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for annotation in field(content, "annotations", list, str(path)):
+        groups.setdefault(str(field(annotation, "image_id", (int, str), f"{path}, annotation")), []).append(annotation)
+    forbidden: frozenset[str] = frozenset()
+    if settings.held_out:
+        forbidden = held_out(sorted(folder for folder in Path(settings.held_out).iterdir() if folder.is_dir()))
+    kept = []
+    for image_id in groups:
+        if coco_id(f"{image_id}.jpg") in forbidden:
+            if share.index == 0:
+                share.notes.add("photographs held out by the refCOCO family", image_id)
+        else:
+            kept.append(image_id)
+
+    def example(image_id: str) -> Example:
+        where = f"{path}, image {image_id}"
+        if image_id not in images:
+            raise ValueError(f"{where} has annotations, but no entry under `images`.")
+        picture, size = photograph(with_name(images[image_id]), Path(settings.images), where)
+        pieces = [
+            _piece(one, categories, labels, size, f"{path}, annotation {one.get('id')}") for one in groups[image_id]
+        ]
+        found = Example(image_id, picture, size, path.stem)
+        return (numbered if settings.instances else merged)(found, pieces, labels, wholes)
+
+    return map(example, share.of(kept))
+
+
+def needs(settings: CocoSettings) -> list[Need]:
+    """What must lie where."""
+    where = "cocodataset.org; PACO: github.com/facebookresearch/paco; Pascal-Part: github.com/facebookresearch/VLPart"
+    return [
+        Need(Path(settings.annotations), "instances as JSON (option `annotations`)", where),
+        Need(Path(settings.images), "photographs (option `images`)", where),
+    ]
+
+
+def categories_of(content: Any, path: Path) -> dict[str, Category]:
+    """Categories by id; `mug:handle` becomes `handle of mug`, `_` a blank.
+
+    Raises:
+        ValueError: a category without an id or a name.
+    """
+    found = by_id(field(content, "categories", list, str(path)), "id", f"{path}, category")
+    return {number: _category(field(one, "name", str, f"{path}, category {number}")) for number, one in found.items()}
+
+
+def _category(name: str) -> Category:
+    whole, _, part = (" ".join(word.replace("_", " ").split()) for word in name.partition(":"))
+    return Category(f"{part} of {whole}", whole) if part else Category(whole, "")
+
+
+def with_name(image: dict[str, Any]) -> dict[str, Any]:
+    """An image record with a `file_name`: LVIS has an address only, whose last two parts are folder and name."""
+    if "file_name" in image or not isinstance(image.get("coco_url"), str):
+        return image
+    return {**image, "file_name": image["coco_url"].rpartition("/")[2]}
+
+
+def _piece(
+    annotation: dict[str, Any],
+    categories: dict[str, Category],
+    labels: tuple[str, ...],
+    size: tuple[int, int],
+    where: str,
+) -> Piece:
+    number = str(field(annotation, "category_id", (int, str), where))
+    if number not in categories:
+        raise ValueError(f"{where} has the category {number}, which `categories` does not list.")
+    mask_HW = segment_mask(annotation, size, where)
+    return Piece(labels.index(categories[number].label), mask_HW, bool(annotation.get("iscrowd")))
+
+
+def merged(example: Example, pieces: list[Piece], labels: tuple[str, ...], wholes: dict[str, str]) -> Example:
+    """One label a category: a semantic mask, and a referent for each category that shows."""
+    owners = tuple(wholes.get(label, "") for label in labels)
+    mask_HW = np.zeros(example.size, np.uint8 if len(labels) <= IGNORE else np.uint16)
+    for piece in sorted(pieces, key=lambda piece: (bool(owners[piece.index]), -int(piece.mask.sum()))):
+        mask_HW[piece.mask] = piece.index
+    unions: dict[int, NDArray[np.bool_]] = {}
+    for piece in pieces:
+        unions[piece.index] = unions.get(piece.index, False) | piece.mask
+    referents = tuple(Referent((labels[index],), union) for index, union in sorted(unions.items()))
+    return Example(
+        example.id,
+        example.image,
+        example.size,
+        example.source,
+        labels,
+        mask_HW,
+        referents,
+        wholes=owners if any(owners) else (),
+    )
+
+
+def numbered(example: Example, pieces: list[Piece], labels: tuple[str, ...], wholes: dict[str, str]) -> Example:
+    """A label an instance, counted from left to right within its category; crowds are void."""
+    single = sorted((p for p in pieces if not p.crowd), key=lambda p: (p.index, int(np.argmax(p.mask.any(axis=0)))))
+    seen: dict[int, int] = {}
+    names = []
+    for piece in single:
+        seen[piece.index] = seen.get(piece.index, 0) + 1
+        names.append(f"{labels[piece.index]} {seen[piece.index]}")
+    kind, void = (np.uint8, IGNORE) if len(names) < IGNORE else (np.uint16, IGNORE_16)
+    mask_HW = np.zeros(example.size, kind)
+    for piece in pieces:
+        mask_HW[piece.mask & piece.crowd] = void
+    for number, piece in sorted(enumerate(single, 1), key=lambda item: -int(item[1].mask.sum())):
+        mask_HW[piece.mask] = number
+    referents = tuple(Referent((name,), piece.mask) for name, piece in zip(names, single, strict=True))
+    return Example(example.id, example.image, example.size, example.source, (OTHERS, *names), mask_HW, referents)

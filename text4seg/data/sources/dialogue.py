@@ -1,0 +1,89 @@
+"""The dialogue source: LLaVA's mix665k and other conversations in words, with one picture or none.
+
+    {"id": ..., "image": "coco/train2017/000000033471.jpg", "conversations": [
+        {"from": "human", "value": "<image>\\n..."}, {"from": "gpt", "value": "..."}]}
+
+or `{"query", "response", "images": [...]}`. Questions and answers pass untouched but for the `<image>` mark.
+Conversations about several pictures are refused: a sample holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from text4seg.data.sources.folder import leads_out
+from text4seg.data.sources.json_items import json_items
+from text4seg.data.sources.needs import Need
+from text4seg.data.sources.photograph import header_size
+from text4seg.data.sources.records import field, is_file, short
+from text4seg.data.sources.settings import DialogueSettings
+from text4seg.data.sources.share import WHOLE, Share
+from text4seg.data.types import Example
+
+MARK = "<image>"
+HUMAN, MODEL = ("human", "user"), ("gpt", "assistant")
+NO_PICTURE = (16, 16)
+"""Size of the grey picture that stands for none."""
+
+
+def examples(settings: DialogueSettings, seed: int, share: Share = WHOLE) -> Iterator[Example]:
+    """Stream the conversations in the order of the file; `seed` does not matter.
+
+    Raises:
+        ValueError: a missing or damaged file, a record that is no conversation; the record is named.
+    """
+    path, images = Path(settings.annotations), Path(settings.images)
+
+    def example(item: tuple[int, Any]) -> Example:
+        number, record = item
+        where = f"{path}, record {number + 1}"
+        name, turns = _parts(record, where)
+        # Ids of the published file are not unique; a record's number is.
+        found = f"{number:07d}"
+        if name is None:
+            return Example(found, None, NO_PICTURE, path.stem, dialogue=turns)
+        if leads_out(name):
+            raise ValueError(f"{where}: the image {name!r} leads out of {images}.")
+        if not is_file(images / name):
+            raise ValueError(f"{where}: no file {images / name}; set `images` to the folder that holds {name!r}.")
+        return Example(found, images / name, header_size(images / name), path.stem, dialogue=turns)
+
+    return map(example, share.of(enumerate(json_items(path))))
+
+
+def needs(settings: DialogueSettings) -> list[Need]:
+    """What must lie where."""
+    where = "huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K (llava_v1_5_mix665k.json)"
+    pictures = "folder of the pictures (option `images`): coco/, gqa/, ocr_vqa/, textvqa/, vg/"
+    return [Need(Path(settings.annotations), "conversations", where), Need(Path(settings.images), pictures, where)]
+
+
+def _parts(record: Any, where: str) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+    """The picture's name and the questions with their answers."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: expected an object, got {short(record)}.")
+    names = record.get("images", record.get("image", []))
+    names = [names] if isinstance(names, str) else names if isinstance(names, list) else []
+    if "conversations" in record:
+        said = [_said(turn, where) for turn in field(record, "conversations", list, where)]
+    else:
+        query, response = field(record, "query", str, where), field(record, "response", str, where)
+        said = [(True, query), (False, response)]
+    marks = sum(text.count(MARK) for human, text in said if human)
+    if len(names) > 1 or marks > 1:
+        raise ValueError(f"{where} is about {max(len(names), marks)} pictures; a sample holds one: leave it out.")
+    if not said or len(said) % 2 or any(human == bool(i % 2) for i, (human, _) in enumerate(said)):
+        raise ValueError(f"{where}: turns must be question, answer, question, answer, …")
+    texts = [text.replace(MARK, "").strip("\n") if human else text for human, text in said]
+    if not all(texts[::2]):
+        raise ValueError(f"{where} holds an empty question.")
+    return (str(names[0]) if names else None), tuple(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _said(turn: Any, where: str) -> tuple[bool, str]:
+    speaker = field(turn, "from", str, where)
+    if speaker not in (*HUMAN, *MODEL):
+        raise ValueError(f"{where}: `from` must be one of {', '.join((*HUMAN, *MODEL))}, got {speaker!r}.")
+    return speaker in HUMAN, field(turn, "value", str, where)

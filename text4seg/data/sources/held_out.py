@@ -1,0 +1,52 @@
+"""Photographs that the refCOCO family holds back: what is validation or test in one set may be training in another.
+
+refCOCO, refCOCO+, refCOCOg and gRefCOCO ask about the same COCO photographs, each with splits of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from text4seg.data.sources.plain_pickle import load
+from text4seg.data.sources.records import load_json
+
+REFS = ("*refs*.json", "*refs*.p")
+
+
+def photograph_id(root: Path, image: str) -> str:
+    """A photograph's name across sets: COCO's number; refCLEF counts photographs of its own."""
+    return (
+        f"refclef {image}"
+        if "clef" in root.resolve().name.lower()
+        else f"coco {int(image) if image.isdigit() else image}"
+    )
+
+
+def coco_id(name: str) -> str:
+    """The same for a COCO file name such as `COCO_train2014_000000000036.jpg` or `000000000036.jpg`."""
+    number = re.search(r"(\d+)\.\w+$", name)
+    return f"coco {int(number[1])}" if number else ""
+
+
+def held_out(roots: Iterable[Path]) -> frozenset[str]:
+    """Photographs that any of the sets uses outside `train`; folders without expressions count nothing.
+
+    Raises:
+        ValueError: a file of expressions cannot be read: what it holds back would leak.
+    """
+    found: set[str] = set()
+    for root in dict.fromkeys(path.resolve() for path in roots):
+        for refs in sorted(path for pattern in REFS for path in root.glob(pattern)):
+            found |= _of(root, refs, refs.stat().st_mtime_ns)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=32)
+def _of(root: Path, path: Path, changed: int) -> frozenset[str]:
+    records: Any = load_json(path) if path.suffix == ".json" else load(path)
+    rows = [record for record in records if isinstance(record, dict)] if isinstance(records, list) else []
+    return frozenset(photograph_id(root, str(r.get("image_id"))) for r in rows if r.get("split") != "train")
