@@ -224,9 +224,8 @@ def palette(root: Path) -> Written:
 
 WITH_ROOT = ("semantic", "refer", "reason", "folder")
 WRITERS = (
-    options = {"annotations": "panoptic.json", "masks": "panoptic", "images": "images"}
-    options = {name: str(root / place) for name, place in options.items()}
-    pascal_part, panoptic, reasonseg, lines, palette,
+    cocostuff, cocostuff_raw, ade20k, ade847, context59, context459, voc20, mapillary, refcoco, grefcoco, instances,
+    paco, pascal_part, panoptic, reasonseg, lines, palette,
 )  # fmt: skip
 
 
