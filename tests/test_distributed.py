@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import write_internvl2
 from safetensors.torch import load_file
 from small import MODEL, SHORT, fit_apart, steps_of, write_config
 
@@ -99,6 +100,23 @@ def test_zero2_resumes(one, tmp_path):
     done = fit_apart("--resume", str(run))
     assert done.returncode == 0, done.stderr
     assert losses(run) == pytest.approx(losses(single), rel=1e-5)
+
+
+@needs_deepspeed
+def test_a_published_internvl2_on_two_ranks(tmp_path):
+    config = write_config(tmp_path)
+    path = write_internvl2(tmp_path / "internvl2", "2b")
+    words = ["model.family=internvl", f"model.path={path}", "model.lora.rank=4", *SHORT, "model.lora.dropout=0.0"]
+    words += ["trainer.steps=3", "data.max_length=4096", "optim.lr=0.01"]
+    one = ["data.workers=2", "trainer.accumulate=2", f"run_dir={tmp_path}/one"]
+    two = [*TWO, "trainer.strategy=zero2", f"run_dir={tmp_path}/two"]
+    for given in (one, two):
+        done = fit_apart("--config", str(config), *words, *given)
+        assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    ours, theirs = (load_file(tmp_path / r / "adapter-last" / "adapter_model.safetensors") for r in ("two", "one"))
+    assert ours.keys() == theirs.keys()
+    assert any(v.any() for n, v in ours.items() if "lora_B" in n)
 
 
 def test_too_few_shards_for_the_processes(tmp_path):

@@ -77,6 +77,20 @@ def test_the_dry_run_needs_no_weights_and_reads_back(capsys, monkeypatch) -> Non
     assert "8 GPUs: global batch 128, 4,342,400 samples, about 2,275 million tokens" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.device_map=auto"], "`model.device_map` is for evaluate and predict"),
+        (["model.quantize=4", "model.lora.enabled=false"], "`model.quantize` freezes the weights"),
+        (["model.quantize=3"], "`model.quantize` must be one of 4, 8, got 3"),
+        (["model.dtype=int8"], "`model.dtype` must be one of float32, bfloat16, float16"),
+    ],
+)
+def test_a_way_to_hold_weights_that_cannot_train(capsys, words, message) -> None:
+    assert fit.main(["--config", str(CONF / "internvl2.yaml"), "--dry-run", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_without_numbers_there_is_no_estimate(capsys) -> None:
     assert fit.main(["--config", str(CONF / "compose.yaml"), "--dry-run"]) == 0
     assert "# no estimate: neither a folder in `model.path` nor `model.architecture`" in capsys.readouterr().out

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from checkpoints import write_internvl2, write_internvl_hf, write_language, write_llava, write_vision
 from PIL import Image
 from small import MODEL, SHORT, steps_of
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from trees import write_folder, write_refer
 
 from text4seg import evaluate, export, fit, predict
 from text4seg.config import load
+from text4seg.models.registry import load_backbone
+from text4seg.report.run import load_run
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path for path in (ROOT / "conf").glob("*.yaml") if path.name != "base.yaml")
@@ -83,6 +87,50 @@ def test_a_recipe_runs(path, tmp_path, models, roots, capsys):
     assert (run / "adapter").is_dir() == config.model.lora.enabled
     assert (run / "logs" / "scores.csv").is_file()
     assert list((run / "logs").glob("events.out.tfevents.*"))
+
+
+LARGE = [path for path in RECIPES if "architecture" in path.read_text() or path.name.startswith(("internvl", "llava"))]
+
+
+@pytest.mark.parametrize("path", LARGE, ids=lambda path: path.name)
+def test_a_large_recipe_goes_all_the_way(path, tmp_path, models, roots, capsys):
+    """Resume, evaluate, predict, export, reload: on tiny weights in the layout of the real ones."""
+    config = load(path, [])
+    run, out = tmp_path / "run", tmp_path / "out"
+    backbone = models.get(path.stem, models[config.model.family])
+    words = [*SHORT, *backbone, *data_words(config, tmp_path, roots), "trainer.steps=1", "optim.lr=0.05"]
+    assert fit.main(["--config", str(path), *words, f"run_dir={run}"]) == 0, capsys.readouterr().err
+    kept = run / "config.yaml"
+    kept.write_text(kept.read_text().replace("steps: 1\n", "steps: 2\n"))
+    assert fit.main(["--resume", str(run)]) == 0, capsys.readouterr().err
+    assert [line["step"] for line in steps_of(run)] == ["1", "2"]
+    assert evaluate.main(["--config", str(EVALUATIONS[-1]), f"run={run}", "limit=2"]) == 0, capsys.readouterr().err
+    picture = tmp_path / "photo.png"
+    Image.new("RGB", (50, 30), (200, 30, 30)).save(picture)
+    assert (
+        predict.main([str(picture), "--run", str(run), "--query", "car", "--out", str(tmp_path), "--device", "spread"])
+        == 0
+    )
+    assert export.main(["--run", str(run), "--out", str(out)]) == 0, capsys.readouterr().err
+    settings, tuned = load_run(run)
+    before = greedy(tuned, settings)
+    assert before == greedy(load_backbone(replace(settings.model, path=str(out))), settings)
+    plain = AutoModelForImageTextToText.from_pretrained(out)
+    assert sum(p.numel() for p in plain.parameters()) == sum(
+        p.numel() for p in load_run(run, "base")[1].core.parameters()
+    )
+    assert AutoProcessor.from_pretrained(out).tokenizer("a")["input_ids"]
+    assert before != greedy(load_run(run, "base")[1], settings), "tuning changed something"
+
+
+def greedy(backbone, settings) -> list[int]:
+    """Twelve tokens about a grey picture."""
+    encoded = backbone.processor.encode(Image.new("RGB", (40, 30), (90, 90, 90)), [("where?", None)])
+    prompts = backbone.processor.collate([encoded], side="left")
+    options = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": -1}
+    backbone.model.double().eval()
+    prompts |= {n: t.double() for n, t in prompts.items() if t.is_floating_point()}
+    return backbone.model.generate(**prompts, **options)[0, prompts["input_ids"].shape[1] :].tolist()
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def _export(given: argparse.Namespace) -> int:
     from text4seg.report.export import export
     from text4seg.report.run import load_run
 
-    config, backbone = load_run(given.run, given.which)
+    config, backbone = load_run(given.run, given.which, whole=True)
     export(backbone, given.out, given.dtype)
     kind = type(backbone.model).__name__
     out, own = str(given.out), OWN_CLASSES.get(config.model.family)

@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="default: %(default)s")
     parser.add_argument("--grid", type=grid_size, help="ROWSxCOLS; default: the run's")
     parser.add_argument("--which", default="best", help="best, last, or base (before tuning); default: %(default)s")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or spread over all GPUs")
     return parser
 
 
@@ -59,12 +59,12 @@ def _predict(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from text4seg.report.evaluation import pick_device
+    from text4seg.report.evaluation import SPREAD, place
     from text4seg.report.prediction import predict, read_picture, write_prediction
     from text4seg.report.run import load_run
 
-    config, backbone = load_run(given.run, given.which)
-    backbone.to(pick_device(given.device))
+    config, backbone = load_run(given.run, given.which, given.device == SPREAD)
+    place(backbone, given.device)
     table = Table("picture", "query", "status", "area", "written to")
     skipped = len(missing)
     for path in given.images:

@@ -56,7 +56,7 @@ class ModelSettings:
     attention: str | None = None
     """eager, sdpa, flash_attention_2 ...; null: transformers' choice."""
     device_map: str | None = None
-    """auto spreads the layers over all GPUs (and memory) of this machine: for evaluate and predict, not for fit."""
+    """auto spreads the layers over all GPUs (and memory) of this machine; evaluate and predict set it for `device=spread`, fit has no use for it."""
     gradient_checkpointing: bool = False
     architecture: dict[str, Any] = field(default_factory=dict)
     """Numbers of the checkpoint's configuration, in transformers' words, for `fit --dry-run` where the checkpoint itself is not at hand; a checkpoint's own count wherever weights are loaded."""

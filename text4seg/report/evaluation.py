@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from text4seg.data.items import Item
     from text4seg.models.backbone import Backbone
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+SPREAD = "spread"
+"""All GPUs of this machine together, for a model that one does not hold."""
+DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
 
 
 class Evaluation(NamedTuple):
@@ -51,11 +53,11 @@ def evaluate_run(settings: EvaluateSettings, tell: Callable[[int], None] | None 
         ValueError: when the run or the shards cannot be read, or no item is left to score.
     """
     assert settings.run is not None
-    config, backbone = load_run(settings.run, "base" if settings.before else settings.which)
+    which = "base" if settings.before else settings.which
+    config, backbone = load_run(settings.run, which, settings.device == SPREAD)
     folder = Path(settings.run) / "eval" / settings.name
     folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device(pick_device(settings.device))
-    backbone.to(device)
+    device = place(backbone, settings.device)
     changed = {name: value for name, value in vars(settings.decoding).items() if value is not None}
     decoding = replace(config.decoding, **changed)
     board = ScoreBoard(decoding.paint)
@@ -80,6 +82,15 @@ def evaluate_run(settings: EvaluateSettings, tell: Callable[[int], None] | None 
         draw_sheet([sheet_entry(scored) for scored in drawn.kept]).save(folder / "sheet.png")
     classes = {name: row.iou for name, row in board.by_class().items() if row.true}
     return Evaluation(scores, classes, items, folder)
+
+
+def place(backbone: Backbone, name: str) -> torch.device:
+    """Put a model on the device of that name; gives the one that its inputs go to."""
+    if name == SPREAD:  # loaded in its places already
+        return next(backbone.model.parameters()).device
+    device = torch.device(pick_device(name))
+    backbone.to(device)
+    return device
 
 
 def pick_device(name: str) -> str:

@@ -57,12 +57,16 @@ def weights_of(folder: Path, which: str) -> Path:
     )
 
 
-def load_run(run_dir: str | Path, which: str = "best") -> tuple[Config, Backbone]:
+def load_run(
+    run_dir: str | Path, which: str = "best", spread: bool = False, whole: bool = False
+) -> tuple[Config, Backbone]:
     """Settings and model of a run.
 
     Args:
         run_dir: the folder that `fit` wrote.
         which: ``best`` or ``last`` trained weights, or ``base``: the model before tuning.
+        spread: put the layers on all GPUs (and into memory) of this machine.
+        whole: the base in its own bits, also where it trained in fewer: what is merged into it would be rounded.
 
     Returns:
         the run's settings and its backbone in evaluation mode, on the CPU.
@@ -75,6 +79,10 @@ def load_run(run_dir: str | Path, which: str = "best") -> tuple[Config, Backbone
     config = load(folder / "config.yaml", [], Config)
     from text4seg.models.registry import load_backbone
 
+    if spread:
+        config.model.device_map = "auto"
+    if whole:
+        config.model.quantize = None
     backbone = load_backbone(config.model)
     if which != "base":
         _put_on(backbone, weights_of(folder, which), config.model)

@@ -42,5 +42,5 @@ class EvaluateSettings:
     sheet: int = 12
     """Items on the picture sheet, spread evenly over the set."""
     device: str = "auto"
-    """auto (a GPU when there is one), cpu, cuda, mps."""
+    """auto (a GPU when there is one), cpu, cuda, mps, or spread: the layers over all GPUs of this machine."""
     decoding: DecodingChanges = field(default_factory=DecodingChanges)

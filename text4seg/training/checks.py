@@ -83,7 +83,8 @@ def check(config: Config) -> None:
         raise ValueError(f"`optim.betas` must be two numbers from 0 to below 1, got {betas}.")
     if config.model.device_map:
         raise ValueError(
-            "`model.device_map` is for evaluate and predict; training spreads over GPUs by `trainer.strategy`."
+            "`model.device_map` is for evaluate and predict (device=spread); training spreads over GPUs by "
+            "`trainer.strategy`."
         )
     if config.model.quantize and not config.model.lora.enabled:
         raise ValueError(
