@@ -39,6 +39,7 @@ setup(
         # Frozen weights in 4 or 8 bits (`model.quantize`); needs a GPU.
         "quantize": ["bitsandbytes>=0.46"],
         "hub": ["datasets>=3.0"],
+        "plots": ["matplotlib>=3.9"],
         "ray": ["ray>=2.40"],
         "dev": [
             "hypothesis>=6.100",

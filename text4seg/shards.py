@@ -5,6 +5,7 @@
     python -m text4seg.shards build --check --source semantic options.layout=ade20k options.root=DIR
     python -m text4seg.shards verify DIR...
     python -m text4seg.shards inspect DIR [--json]
+    python -m text4seg.shards stats DIR [--grids 16 32] [--tokenizer PATH] [--plot FILE.png]
     python -m text4seg.shards show DIR --out FILE.png [--limit 12]
 
 Keys of build: `text4seg/data/settings.py` (shards, seed, limit, task, ...), options.KEY and task_options.KEY of
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from text4seg.mistakes import guarded
 from text4seg.recipe import read_recipe
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit code: 0, 1 for damaged shards, 2 for a mistake in what was asked for."""
     given = _parser().parse_args(argv)
-    work = {"build": _build, "verify": _verify, "inspect": _inspect, "show": _show}[given.command]
+    work = {"build": _build, "verify": _verify, "inspect": _inspect, "show": _show, "stats": _stats}[given.command]
     return guarded(lambda: work(given))
 
 
@@ -56,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help="say what a folder holds")
     inspect.add_argument("folder", type=Path, metavar="DIR")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    stats = commands.add_parser("stats", help="objects lost, ceilings and lengths by grid and rule")
+    stats.add_argument("folder", type=Path, metavar="DIR")
+    stats.add_argument("--grids", nargs="+", type=int, default=[16, 24, 32], metavar="N", help="cells a side")
+    stats.add_argument("--rules", nargs="+", default=["center", "labelled", "majority", "coverage"], metavar="RULE")
+    stats.add_argument("--tokenizer", metavar="PATH", help="count its tokens (default: characters)")
+    stats.add_argument("--max-length", type=int, default=2048, metavar="N", help="count longer descriptors")
+    stats.add_argument("--limit", type=int, metavar="N", help="look at so many samples only")
+    stats.add_argument("--plot", type=Path, metavar="FILE.png")
+    stats.add_argument("--json", action="store_true", help="print JSON instead of a table")
     show = commands.add_parser("show", help="draw the first samples")
     show.add_argument("folder", type=Path, metavar="DIR")
     show.add_argument("--out", type=Path, required=True, metavar="FILE.png")
@@ -124,6 +134,41 @@ def _inspect(given: argparse.Namespace) -> int:
 
     Console(highlight=False).print(summary_table(summary))
     return 0
+
+
+def _stats(given: argparse.Namespace) -> int:
+    from text4seg.data.shards.stats import statistics
+    from text4seg.report.statistics import plot, statistics_table
+
+    if min(given.grids) < 1 or max(given.grids) > 1024:
+        raise ValueError(f"--grids must be 1 to 1024 cells a side, got {given.grids}.")
+    tokens = len
+    if given.tokenizer:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(given.tokenizer)
+        tokens = partial(_tokens, tokenizer)
+    found = statistics(given.folder, given.grids, given.rules, tokens, given.max_length, given.limit)
+    if given.plot:
+        plot(found, given.plot)
+    if given.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return 0
+    from rich.console import Console
+
+    Console(highlight=False).print(statistics_table(found))
+    unit = "tokens" if given.tokenizer else "characters"
+    print(f"lengths of descriptors in {unit}; longer than {given.max_length} counted")
+    print(
+        f"{found['repeated_images']} of {found['samples']} pictures and {found['repeated_questions']} questions repeat"
+    )
+    for kind, left in found["left_out"].items():
+        print(f"left out or mended by the build: {kind}: {left['count']}")
+    return 0
+
+
+def _tokens(tokenizer: Any, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _show(given: argparse.Namespace) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pickle
 import tarfile
 import tracemalloc
 import warnings
@@ -97,6 +99,49 @@ def test_a_shard_cut_between_two_members_is_not_taken_for_whole(folder):
     reasons, keys = skips(folder)
     assert len(reasons) == 1
     assert len(keys) == 10
+
+
+def test_an_empty_file_in_place_of_a_shard_is_skipped(folder):
+    shard(folder, 1).write_bytes(b"")
+    reasons, keys = skips(folder, epochs=2)
+    assert reasons
+    assert all("shard-00001.tar: broken off after the start" in reason for reason in reasons)
+    assert len(keys) == 18
+
+
+def bomb() -> bytes:
+    """A JPEG of a few bytes whose header promises 65500 x 65500 pixels."""
+    small = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(small, "JPEG")
+    data = bytearray(small.getvalue())
+    start = data.index(b"\xff\xc0") + 5
+    data[start : start + 4] = (65500).to_bytes(2, "big") * 2
+    return bytes(data)
+
+
+def test_hostile_members_are_named_and_nothing_leaves_the_folder(folder, tmp_path):
+    """A bomb, a pickle that would run, names that lead out: the epoch goes on without them."""
+
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'witness'}",)
+
+    first = keys_of(shard(folder, 0))[0]
+    rewrite(shard(folder, 0), lambda name, data: bomb() if name == f"{first}.jpg" else data)
+    evil = {"evil.pickle": pickle.dumps(Hostile()), "../../outside.jpg": b"x", "/outside.qa.json": b"[]"}
+    with tarfile.open(shard(folder, 1), "a") as tar:
+        for name, data in evil.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    before = sorted(path for path in tmp_path.rglob("*"))
+    reasons, keys = skips(folder)
+    assert len(keys) == 11
+    assert any(first in reason and "decompression bomb" in reason for reason in reasons)
+    assert any("evil: jpg, qa.json, mask.png missing" in reason for reason in reasons)
+    assert len(reasons) == 4
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert any("decompression bomb" in line for line in verify(folder))
 
 
 def test_a_flipped_byte_is_found_by_its_digest(folder):
