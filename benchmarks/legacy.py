@@ -35,7 +35,7 @@ UTILS = "ms-swift/text4seg/utils.py"
 NEEDED = ("AverageMeter", "Summary", "intersectionAndUnionGPU", "masks_to_boxes", "box_iou")
 SCRIPTS = {
     "referring": ("ms-swift/text4seg/eval_refer_seg.py", {"legacy_cIoU": "ciou", "legacy_gIoU": "giou"}),
-    "comprehension": ("ms-swift/text4seg/eval_refer_comprehen.py", {"legacy_REC": "mllm_acc"}),
+    "comprehension": ("ms-swift/text4seg/eval_refer_comprehen.py", {"legacy_REC_mask": "mllm_acc"}),
     "semantic": ("llava/eval/eval_semantic_seg.py", {"legacy_mIoU": "miou"}),
 }
 CLASSES = 21

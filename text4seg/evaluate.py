@@ -2,13 +2,17 @@
 
     python -m text4seg.evaluate --config conf/eval/val.yaml run=RUN [shards=DIR] [key=value ...]
 
-Writes RUN/eval/NAME/: metrics.json (scores and ceilings), items.jsonl (every answer, with masks as COCO RLE) and
-sheet.png (picture, truth, prediction), and prints the table. Keys: see `text4seg/report/settings.py`.
+Writes RUN/eval/NAME/: report.html (to be opened in a browser), report.json (all that it shows), items.jsonl (every
+answer, with masks as COCO RLE), metrics.json (scores and ceilings) and sheet.png (picture, truth, prediction), and
+prints the table. Shards that a recipe describes and that are missing are built. A killed evaluation goes on when it is
+started again; `torchrun --nproc-per-node N -m text4seg.evaluate ...` shares it among N processes, to the same bytes.
+Keys: see `text4seg/report/settings.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +20,11 @@ from pathlib import Path
 from text4seg.config import load
 from text4seg.mistakes import guarded
 from text4seg.report.run import check_run
-from text4seg.report.settings import EvaluateSettings
+from text4seg.report.settings import EvaluateSettings, check_wording
 from text4seg.training.checks import check_values
 
 CHOICES = {"decoding.paint": ("nearest", "smooth")}
+LOWEST = {"limit": 1, "batch_size": 1, "sheet": 0, "gallery": 0, "decoding.max_new_tokens": 1}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,21 +42,37 @@ def _settings(given: argparse.Namespace) -> EvaluateSettings:
     settings = load(given.config, given.overrides, EvaluateSettings)
     if settings.run is None:
         raise ValueError("`run` is missing: name the run folder, e.g. run=runs/tiny.")
-    check_values(settings, {"limit": 1, "batch_size": 1, "sheet": 0, "decoding.max_new_tokens": 1}, {}, CHOICES)
+    check_values(settings, LOWEST, {}, CHOICES)
+    check_wording(settings.wording)
     check_run(settings.run, "base" if settings.before else settings.which)
     return settings
 
 
 def _evaluate(settings: EvaluateSettings) -> int:
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    console = Console()
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("loading")
+    talks = os.environ.get("RANK", "0") == "0"  # of several processes one
+    console = Console(quiet=not talks)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=console, disable=not talks) as progress:
+        task = progress.add_task("loading", total=None)
         from text4seg.report.evaluation import evaluate_run
 
-        found = evaluate_run(settings, lambda items: progress.update(task, description=f"{items} items scored"))
+        def tell(answered: int, total: int | None, mean: float) -> None:
+            progress.update(task, completed=answered, total=total, description=f"gIoU so far {mean:.3f}")
+
+        found = evaluate_run(settings, tell)
+    if not talks:
+        return 0
     from text4seg.report.table import class_table, score_table
 
     title = f"{found.items} items, {settings.name}"

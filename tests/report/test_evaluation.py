@@ -13,10 +13,13 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco
 
-import text4seg.report.evaluation as evaluation
-from text4seg.data.settings import DataSettings
-from text4seg.decoding.settings import DecodingSettings
+from text4seg import templates
+from text4seg.config import Config
+from text4seg.data.settings import DataSettings, SplitSettings
 from text4seg.descriptors import answer, encode, rasterize
+from text4seg.report import evaluation, questions
+from text4seg.report.answer_log import Answered, AnswerLog
+from text4seg.report.pictures import choose
 from text4seg.report.settings import EvaluateSettings
 from text4seg.report.swap import partners, swapped
 
@@ -47,29 +50,26 @@ def run(tmp_path, monkeypatch):
         asked: list[str] = []
         backbone.processor.encode = lambda image, turns: asked.append(turns[0][0]) or turns[0][0]
         backbone.processor.collate = lambda encoded, side: prompts_of(encoded)
-        batches = [{"prompts": prompts_of(["ab", "c"][: len(pair)]), "items": pair} for pair in pairs(items)]
-        monkeypatch.setattr(
-            evaluation,
-            "load_run",
-            lambda *_: (SimpleNamespace(data=DataSettings(), decoding=DecodingSettings(), seed=0), backbone),
-        )
-        monkeypatch.setattr(evaluation, "_loader", lambda *_: batches)
+        config = Config(data=DataSettings(val=SplitSettings(shards="DIR"), val_batch_size=2))
+        monkeypatch.setattr(evaluation, "load_run", lambda *_: (config, backbone))
+        monkeypatch.setattr(evaluation, "weights_of", lambda *_: tmp_path / "no weights")
+        (tmp_path / "no weights").mkdir(exist_ok=True)
+        index = SimpleNamespace(shards=[], tasks={"referring": len(items)})
+        monkeypatch.setattr(questions.Index, "load", lambda _: index)
+        monkeypatch.setattr(questions.Questions, "_items", lambda _: iter(items))
         return asked
 
     return prepare
 
 
-def pairs(items: list) -> list[list]:
-    return [items[i : i + 2] for i in range(0, len(items), 2)]
-
-
 def test_writes_scores_items_and_a_sheet(tmp_path, run):
     items = [quarter(i) for i in range(3)]
     run(items, [good(items[0]), "no idea", good(items[2]).replace("*2", "*3", 1)])
-    told: list[int] = []
+    told: list[tuple] = []
     settings = EvaluateSettings(run=str(tmp_path), name="mine", device="cpu")
-    found = evaluation.evaluate_run(settings, told.append)
-    assert told == [2, 3]
+    found = evaluation.evaluate_run(settings, lambda *heard: told.append(heard))
+    assert [heard[:2] for heard in told] == [(2, 3), (3, 3)]
+    assert told[-1][2] == pytest.approx(found.scores["mine/gIoU"])
     assert found.items == 3
     assert found.folder == tmp_path / "eval" / "mine"
     stored = json.loads((found.folder / "metrics.json").read_text())
@@ -130,11 +130,83 @@ def test_a_model_that_reads_the_question_fails_the_swap_and_one_that_does_not_pa
     assert evaluation.evaluate_run(settings).scores["swap/cIoU"] == 1.0
 
 
-def test_the_sheet_draws_from_the_whole_set():
-    sample = evaluation._Sample(10)
-    for i in range(1000):
-        sample.add(i)
-    assert len(set(sample.kept)) == 10
-    assert max(sample.kept) > 500
+def test_the_gallery_shows_the_worst_and_some_of_the_rest():
+    lines = [{"iou": (i * 37 % 100) / 100} for i in range(100)]
+    shown = [lines[number]["iou"] for number in choose(lines, 12)]
+    assert shown == sorted(shown)
+    assert shown[:8] == [i / 100 for i in range(8)]
+    assert shown[-1] == 0.99
+    assert len(choose(lines, 200)) == 100
+
+
+def test_devices():
     assert evaluation.pick_device("cpu") == "cpu"
     assert torch.device(evaluation.pick_device("auto"))
+    with pytest.raises(ValueError, match="one of auto"):
+        evaluation.pick_device("tpu")
+
+
+def test_a_killed_evaluation_goes_on_behind_its_last_batch(tmp_path, run):
+    items = [quarter(i) for i in range(4)]
+    texts = [good(items[0]), "no idea", good(items[2]).replace("*2", "*3", 1), good(items[3])]
+    settings = EvaluateSettings(run=str(tmp_path), name="mine", device="cpu")
+    run(items, texts)
+    whole = evaluation.evaluate_run(settings).folder
+    expected = {name: (whole / name).read_bytes() for name in ("items.jsonl", "metrics.json", "sheet.png")}
+    report = json.loads((whole / "report.json").read_text())
+    run(items, texts[:2])
+
+    def killed(answered: int, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate_run(settings, killed)
+    log = next(whole.glob("*.partial.jsonl"))
+    log.write_text(log.read_text() + '{"number": 1, "sec')  # a line that the kill cut
+    asked = run(items, texts[2:])
+    evaluation.evaluate_run(settings)
+    assert asked == [item.question for item in items[2:]], "the first batch is not asked again"
+    assert {name: (whole / name).read_bytes() for name in expected} == expected
+    again = json.loads((whole / "report.json").read_text())
+    assert {**again, "timing": 0} == {**report, "timing": 0}
+    assert not list(whole.glob("*.partial.jsonl"))
+
+
+def test_answers_of_another_evaluation_are_not_used(tmp_path, run):
+    items = [quarter(0), quarter(1)]
+    folder = tmp_path / "eval" / "val"
+    folder.mkdir(parents=True)
+    other = AnswerLog(folder, "another one", rank=3)
+    other.open()
+    other.append(Answered(0, 1.0, [{"iou": 7.0}]))
+    run(items, [good(item) for item in items])
+    found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu"))
+    assert found.scores["val/gIoU"] == 1.0
+    assert not other.path.exists()
+
+
+def test_every_wording_is_asked_and_the_spread_is_told(tmp_path, run):
+    item = quarter(0)
+    count = len(templates.QUESTIONS["partial"])
+    asked = run([item], [good(item)] * (count - 1) + ["what?"])
+    found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu", wording="all"))
+    assert len(set(asked)) == found.items == count
+    assert found.scores["val/gIoU"] == pytest.approx((count - 1) / count)
+    report = json.loads((found.folder / "report.json").read_text())
+    assert report["wordings"]["spread"]["gIoU"]["lowest"] == 0.0
+    assert len(report["wordings"]["each"]) == count
+    asked = run([item], [good(item)])
+    evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu", wording="1"))
+    assert asked == [templates.QUESTIONS["partial"][1].format(labels=item.labels[1])]
+
+
+def test_the_page_escapes_what_comes_from_outside(tmp_path, run):
+    item = quarter(0, question="<script>alert(1)</script>", labels=("others", "<b>x</b>"))
+    run([item], ["<img src=x onerror=alert(2)>"])
+    found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu"))
+    text = (found.folder / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)" in text
+    assert "&lt;img src=x" in text
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert "http" not in text.replace("https://", "http"), "nothing from the network"

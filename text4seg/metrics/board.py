@@ -69,12 +69,13 @@ class ItemScore:
 class View(nn.Module):
     """The scores of one kind of mask: the answers', the perfect grids', the unrefined ones'."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, merged: bool) -> None:
         super().__init__()
         self.name = name
-        self.total, self.mean, self.outline = CumulativeIoU(), MeanItemIoU(), MeanItemIoU()
-        self.targets = Shares(TARGETS)
-        self.classes = ClassIoU(OTHERS)
+        self.total = CumulativeIoU(sync_on_compute=merged)
+        self.mean, self.outline = (MeanItemIoU(sync_on_compute=merged) for _ in range(2))
+        self.targets = Shares(TARGETS, sync_on_compute=merged)
+        self.classes = ClassIoU(OTHERS, sync_on_compute=merged)
 
     def add(self, made: Tally) -> None:
         """Count one answer."""
@@ -105,13 +106,14 @@ class ScoreBoard(nn.Module):
     Args:
         method: how a grid is brought to the image's size, ``nearest`` or ``smooth``.
         refined: whether answers come refined, so that their coarse masks are scored too.
+        merged: whether `compute` adds up all ranks; False: what this process has seen.
     """
 
-    def __init__(self, method: str = "nearest", refined: bool = False) -> None:
+    def __init__(self, method: str = "nearest", refined: bool = False, merged: bool = True) -> None:
         super().__init__()
         self.method = method
-        self.views = nn.ModuleList(View(name) for name in (ANSWER, CEILING, *([COARSE] if refined else [])))
-        self.verdicts = Shares((*VERDICTS, "ceiling_all_others"))
+        self.views = nn.ModuleList(View(name, merged) for name in (ANSWER, CEILING, *([COARSE] if refined else [])))
+        self.verdicts = Shares((*VERDICTS, "ceiling_all_others"), sync_on_compute=merged)
 
     def update(self, preds: Decoded, target: Item, refined_HW: NDArray[np.integer] | None = None) -> ItemScore:
         """Score one answer; see :func:`.tally.tally` for the arguments and errors."""

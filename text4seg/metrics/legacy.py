@@ -5,7 +5,7 @@ What differs from the scores of :mod:`.board`, and why a published number can li
 * ``legacy_cIoU``, ``legacy_gIoU``: whatever label is written counts as the target, it is never compared with the
   question; an unreadable answer is an empty mask, so it is *right* where nothing was to be found; each IoU has 1e-5
   more below the line; 32-bit sums.
-* ``legacy_REC``: the target's box is that of its mask, not the annotated one; boxes are a pixel too short, a mask
+* ``legacy_REC_mask``: the target's box is that of its mask, not the annotated one; boxes are a pixel too short, a mask
   of one row has none; IoU must be above 0.5.
 * ``legacy_mIoU``: ``others`` is a class, and pixels whose target is ``others`` count as rightly predicted; a label
   predicted on void costs its class; a class that is nowhere has IoU 0; an unknown word counts as ``others``.
@@ -44,7 +44,7 @@ def legacy_scores(answers: Sequence[tuple[str, Tally]], view: str = ANSWER) -> d
     classes = [made for _, made in answers if made.semantic]
     found = legacy_referring(pictures.values())
     if boxes:
-        found["legacy_REC"] = sum(legacy_hit(*pair) for pair in boxes) / len(boxes)
+        found["legacy_REC_mask"] = sum(legacy_hit(*pair) for pair in boxes) / len(boxes)
     labels = dict.fromkeys(name for made in classes for name in made.labels[: made.asked])
     return found | legacy_semantic((made.rows(view) for made in classes), list(labels))
 

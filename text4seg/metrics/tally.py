@@ -21,7 +21,7 @@ from .measure import VOID, Measure, Row, measure
 if TYPE_CHECKING:
     from text4seg.data.items import Item
 
-SEMANTIC = ("all", "partial", "conditioned")
+SEMANTIC = ("all", "partial", "conditioned", "parts")
 """Tasks whose labels are classes."""
 ANSWER, CEILING, COARSE = "", "ceiling_", "coarse_"
 """Whose mask was measured: the answer's, the perfect grid's, the answer's before it was refined."""

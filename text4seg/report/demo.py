@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pycocotools import mask as coco
-
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
 from text4seg.report.overlay import open_picture
+from text4seg.report.record import stored_mask
 from text4seg.report.sheet import Entry, draw_sheet
 
 Place = tuple[str, int]
@@ -43,7 +40,7 @@ def demo_sheet(shards: Path, evaluations: Mapping[str, Path], out: Path, most: i
     for key, turn in wanted:
         sample, lines = samples[key], {heading: found[key, turn] for heading, found in answers.items()}
         truth = sample.masks[turn]
-        panels = {"truth": truth, **{heading: _mask(line, truth.shape) for heading, line in lines.items()}}
+        panels = {"truth": truth, **{heading: stored_mask(line, truth.shape) for heading, line in lines.items()}}
         note = ", ".join(f"{heading} {line['iou']:.2f}" for heading, line in lines.items())
         ceiling = next(iter(lines.values()))["ceiling"]
         question = sample.turns[turn].question
@@ -55,10 +52,3 @@ def demo_sheet(shards: Path, evaluations: Mapping[str, Path], out: Path, most: i
 def _answers(path: Path) -> dict[Place, dict[str, Any]]:
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return {(line["key"], line["turn"]): line for line in lines}
-
-
-def _mask(line: dict[str, Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    drawn = np.zeros(shape, np.uint8)
-    for found in line["predicted"]:
-        drawn[coco.decode(found["rle"]) > 0] = line["labels"].index(found["label"])
-    return drawn

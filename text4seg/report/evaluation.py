@@ -1,36 +1,54 @@
-"""Evaluate a run: answer every item of a set, score it, and write scores, items and pictures down."""
+"""Evaluate a run: answer every question of a set, score it, and write down answers, scores, a report and pictures.
+
+What is written depends on the run, the set and the settings only, not on the number of processes or on how often the
+evaluation was killed and started again; but for the block `timing` of the report, which says so.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import random
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from text4seg.callbacks.pictures import sheet_entry
-from text4seg.callbacks.score import Scored, score_batch
+from text4seg.callbacks.keeper import write_whole
 from text4seg.config import Config
-from text4seg.data.settings import SplitSettings
+from text4seg.data.datamodule import folder_of
+from text4seg.data.items import Item, Items
+from text4seg.data.settings import DataSettings, SplitSettings
+from text4seg.data.shards.build import ensure
+from text4seg.data.shards.index import Index
+from text4seg.data.stream import Seat
+from text4seg.decoding.generate import generate
+from text4seg.decoding.settings import DecodingSettings
+from text4seg.descriptors import parse
 from text4seg.metrics.board import ScoreBoard
 
-from .coco import coco_rle
+from .answer_log import Answered, AnswerLog
 from .overlay import open_picture
-from .run import load_run
+from .pictures import draw_evaluation
+from .questions import Batch, Questions
+from .ranks import join, wait_for_all
+from .record import record
+from .run import load_run, weights_of
 from .settings import EvaluateSettings
-from .sheet import draw_sheet
-from .swap import partners, swapped
+from .stamp import made_with
+from .summary import summarise
 
 if TYPE_CHECKING:
-    from text4seg.data.items import Item
     from text4seg.models.backbone import Backbone
 
 SPREAD = "spread"
 """All GPUs of this machine together, for a model that one does not hold."""
 DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
+UNIMPORTANT = ("run", "name", "device", "gallery", "sheet")
+"""Settings that change no answer."""
+Tell = Callable[[int, int | None, float], None]
 
 
 class Evaluation(NamedTuple):
@@ -42,46 +60,125 @@ class Evaluation(NamedTuple):
     folder: Path
 
 
-def evaluate_run(settings: EvaluateSettings, tell: Callable[[int], None] | None = None) -> Evaluation:
-    """Score a run and write ``RUN/eval/NAME/{metrics.json, items.jsonl, sheet.png}``.
+@dataclass
+class Examiner:
+    """Puts questions to a model and scores what it answers."""
+
+    backbone: Backbone
+    decoding: DecodingSettings
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.board = ScoreBoard(self.decoding.paint)
+
+    def ask(self, batch: Batch) -> list[dict[str, Any]]:
+        """A record for each question of a batch."""
+        items = Items(question.item for question in batch.questions)
+        prompts = {name: tensor.to(self.device) for name, tensor in prompts_for(self.backbone, items).items()}
+        texts = generate(self.backbone, prompts, items, self.decoding)
+        tokenizer = self.backbone.processor.tokenizer
+        made = []
+        for question, text in zip(batch.questions, texts, strict=True):
+            item = question.item
+            decoded = parse(text, tuple(item.size), item.codec, item.labels[1:])
+            score = self.board.update(decoded, item)
+            tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+            made.append(record(question, decoded, score, tokens))
+        return made
+
+
+def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evaluation:
+    """Score a run and write ``RUN/eval/NAME/{report.json, report.html, items.jsonl, metrics.json, sheet.png}``.
+
+    An evaluation that was killed goes on behind its last finished batch; one that has finished is done anew.
 
     Args:
         settings: which run, on what.
-        tell: called with the number of items scored so far, after each batch.
+        tell: called after each batch with the questions answered so far by this process, how many there are for it
+            (None: not known) and the mean IoU of its answers.
 
     Raises:
         ValueError: when the run or the shards cannot be read, or no item is left to score.
     """
     assert settings.run is not None
+    here = join()
     which = "base" if settings.before else settings.which
     config, backbone = load_run(settings.run, which, settings.device == SPREAD)
+    examiner = _examiner(settings, config, backbone)
+    data = _data(settings, config)
+    if here.rank == 0:
+        _ensure(data)
+    wait_for_all()
+    questions = Questions(folder_of(data.val, "val"), data, settings.wording, settings.swap_questions)
     folder = Path(settings.run) / "eval" / settings.name
     folder.mkdir(parents=True, exist_ok=True)
-    device = place(backbone, settings.device)
-    changed = {name: value for name, value in vars(settings.decoding).items() if value is not None}
-    decoding = replace(config.decoding, **changed)
-    board = ScoreBoard(decoding.paint)
-    drawn = _Sample(settings.sheet)
-    items = 0
-    partial = folder / "items.jsonl.partial"
-    with partial.open("w", encoding="utf-8") as lines:
-        for batch in _batches(config, settings, backbone):
-            batch["prompts"] = {name: tensor.to(device) for name, tensor in batch["prompts"].items()}
-            for scored in score_batch(backbone, batch, board, decoding):
-                lines.write(json.dumps(record(scored)) + "\n")
-                drawn.add(scored)
-                items += 1
-            if tell is not None:
-                tell(items)
-    if not items:
+    log = AnswerLog(folder, _digest(settings, config, which, questions.index), here.rank)
+    if here.rank == 0:
+        log.discard_others()
+    wait_for_all()
+    _answer(questions, data.val_batch_size, examiner, log, here, tell)
+    wait_for_all()
+    if here.rank:
+        return Evaluation({}, {}, 0, folder)
+    found = _conclude(settings, questions, log, here, str(examiner.device))
+    log.remove()
+    return found
+
+
+def _answer(questions: Questions, size: int, examiner: Examiner, log: AnswerLog, here: Seat, tell: Tell | None) -> None:
+    """Answer this rank's batches that no log holds yet."""
+    done = log.read()
+    wait_for_all()  # nobody writes while others still read
+    log.open()
+    total = questions.total()
+    share = None if total is None else -(-total // here.world)
+    count, ious = 0, 0.0
+    for batch in questions.batches(size):
+        if batch.number % here.world != here.rank:
+            continue
+        answered = done.get(batch.number)
+        if answered is None:
+            start = time.perf_counter()
+            records = examiner.ask(batch)
+            answered = Answered(batch.number, time.perf_counter() - start, records)
+            log.append(answered)
+        count += len(answered.records)
+        ious += sum(line["iou"] for line in answered.records)
+        if tell is not None:
+            tell(count, share, ious / count)
+
+
+def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, here: Seat, device: str) -> Evaluation:
+    """Write the report of all ranks' answers."""
+    batches = list(log.read().values())
+    lines = [line for batch in batches for line in batch.records]
+    if not lines:
         raise ValueError("there is no item to score: " + _why_none(settings))
-    partial.replace(folder / "items.jsonl")
-    scores = {f"{settings.name}/{name}": value for name, value in board.compute().items()}
-    (folder / "metrics.json").write_text(json.dumps({**scores, f"{settings.name}/items": items}, indent=2) + "\n")
-    if drawn.kept:
-        draw_sheet([sheet_entry(scored) for scored in drawn.kept]).save(folder / "sheet.png")
-    classes = {name: row.iou for name, row in board.by_class().items() if row.true}
-    return Evaluation(scores, classes, items, folder)
+    folder = log.folder
+    seconds = sum(batch.seconds for batch in batches)
+    report: dict[str, Any] = {
+        "name": settings.name,
+        "run": str(settings.run),
+        "shards": str(questions.folder),
+        **summarise(lines),
+        "left_out": questions.broken,
+        "settings": {name: value for name, value in asdict(settings).items() if name not in ("run", "name", "device")},
+        "stamp": made_with(),
+        "timing": {
+            "seconds": round(seconds, 3),
+            "items_per_second": round(len(lines) / seconds, 3) if seconds else None,
+            "processes": here.world,
+            "device": device,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        },
+    }
+    write_whole(folder / "items.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    scores = {f"{settings.name}/{name}": value for name, value in report["scores"].items()}
+    write_whole(folder / "metrics.json", json.dumps({**scores, f"{settings.name}/items": len(lines)}, indent=2) + "\n")
+    draw_evaluation(report, lines, questions, folder, settings.sheet, settings.gallery)
+    classes = {row["label"]: row["iou"] for row in report["classes"]}
+    return Evaluation(scores, classes, len(lines), folder)
 
 
 def place(backbone: Backbone, name: str) -> torch.device:
@@ -108,88 +205,58 @@ def pick_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def record(scored: Scored) -> dict[str, Any]:
-    """One line of ``items.jsonl``: what was asked, what was printed, what became of it; masks as COCO RLE."""
-    item, decoded, score = scored
-    found = [i for i in range(1, len(item.labels)) if (score.mask == i).any()]
-    return {
-        "key": item.key,
-        "turn": item.turn,
-        "task": item.task,
-        "question": item.question,
-        "labels": list(item.labels),
-        "iou": score.iou,
-        "ceiling": score.ceiling,
-        "intersection": score.tally.views[""].overlap[0],
-        "union": score.tally.views[""].overlap[1],
-        "status": decoded.status,
-        "repairs": [f"row {repair.row}: {repair.what}" for repair in decoded.repairs],
-        "unmatched": score.tally.unmatched,
-        "text": decoded.text,
-        "predicted": [{"label": item.labels[i], **coco_rle(score.mask == i)} for i in found],
-    }
-
-
-def _batches(config: Config, settings: EvaluateSettings, backbone: Backbone) -> Iterator[dict[str, Any]]:
-    """Validation batches with ``prompts`` and ``items``, questions swapped where that is asked for."""
-    if not settings.swap_questions:
-        yield from _loader(config, settings, backbone)
-        return
-    found = partners(item for batch in _loader(config, settings, backbone) for item in batch["items"])
-    for batch in _loader(config, settings, backbone):
-        places = [(item, found.get((item.key, item.turn))) for item in batch["items"]]
-        items = [swapped(item, partner) for item, partner in places if partner is not None]
-        if items:
-            yield {"prompts": prompts_for(backbone, items), "items": items}
-
-
-def prompts_for(backbone: Backbone, items: Iterable[Item]) -> dict[str, torch.Tensor]:
+def prompts_for(backbone: Backbone, items: Items | Sequence[Item]) -> dict[str, torch.Tensor]:
     """Left-padded prompts that ask each item's question about its image."""
     processor = backbone.processor
     encoded = [processor.encode(open_picture(item.image), [(item.question, None)]) for item in items]
     return processor.collate(encoded, side="left")
 
 
-def _loader(config: Config, settings: EvaluateSettings, backbone: Backbone) -> Iterable[dict[str, Any]]:
-    from text4seg.data.datamodule import ShardDataModule
+def _examiner(settings: EvaluateSettings, config: Config, backbone: Backbone) -> Examiner:
+    changed = {name: value for name, value in vars(settings.decoding).items() if value is not None}
+    return Examiner(backbone, replace(config.decoding, **changed), place(backbone, settings.device))
 
-    data = config.data
-    split = data.val
-    if settings.shards is not None:
-        split = SplitSettings(shards=settings.shards, limit=settings.limit)
+
+def _data(settings: EvaluateSettings, config: Config) -> DataSettings:
+    """The run's data settings with what this evaluation changes."""
+    data, split = config.data, config.data.val
+    if settings.shards is not None or settings.build is not None:
+        split = SplitSettings(shards=settings.shards, build=settings.build, limit=settings.limit)
     elif settings.limit is not None:
         split = replace(split, limit=settings.limit)
-    data = replace(
+    return replace(
         data,
         val=split,
         codec=settings.codec or data.codec,
         grid=settings.grid or data.grid,
         val_batch_size=settings.batch_size or data.val_batch_size,
     )
-    module = ShardDataModule(data, backbone.processor, config.seed)
-    module.setup("validate")
-    return module.val_dataloader()
+
+
+def _ensure(data: DataSettings) -> None:
+    """Build the shards of a recipe that are missing or were built otherwise, as `fit` does."""
+    if data.val.build is not None:
+        ensure(data.val.build, folder_of(data.val), (data.grid[0], data.grid[1]), data.codec, data.rule)
+
+
+def _digest(settings: EvaluateSettings, config: Config, which: str, index: Index) -> str:
+    """Says which evaluation this is: the same answers are to be expected where it is the same."""
+    weights = [] if which == "base" else sorted(_files(weights_of(Path(settings.run or ""), which)))
+    said = {
+        "settings": {name: value for name, value in asdict(settings).items() if name not in UNIMPORTANT},
+        "config": asdict(config),
+        "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights],
+        "shards": [entry.sha256 for entry in index.shards],
+        "made_with": made_with(),
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return [inner for inner in path.rglob("*") if inner.is_file()] if path.is_dir() else [path]
 
 
 def _why_none(settings: EvaluateSettings) -> str:
     if settings.swap_questions:
         return "swap_questions needs pictures with at least two questions about one target each."
     return f"{settings.shards or 'the validation set of the run'} is empty."
-
-
-class _Sample:
-    """A few items drawn evenly from a stream of unknown length, the same ones every time."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.seen = 0
-        self.kept: list[Scored] = []
-        self._random = random.Random(0)
-
-    def add(self, scored: Scored) -> None:
-        self.seen += 1
-        place = self._random.randrange(self.seen)
-        if len(self.kept) < self.size:
-            self.kept.append(scored)
-        elif place < self.size:
-            self.kept[place] = scored

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from text4seg.data.settings import BuildSettings
+
+STORED, ALL = "stored", "all"
+
 
 @dataclass
 class DecodingChanges:
@@ -28,19 +32,35 @@ class EvaluateSettings:
     before: bool = False
     """The same as `which: base`."""
     shards: str | None = None
-    """A folder written by `python -m text4seg.shards build`; null: the run's own validation set."""
+    """A folder written by `python -m text4seg.shards build`; null: `build`, or the run's own validation set."""
+    build: BuildSettings | None = None
+    """Recipe of the set to score; its shards are built when they are missing or were built otherwise."""
     limit: int | None = None
     """Use only the first so many samples; null: as the run's validation does, or all of `shards`."""
     codec: str | None = None
     """Ask for another spelling than the run's: rrle, irle or full."""
     grid: list[int] | None = None
     """Ask for another grid than the run's: rows, columns."""
+    wording: str = "stored"
+    """stored: questions as the shards have them; a number: that one of each list of questions; all: every one in turn, scores are then means over the wordings, with their spread."""
     swap_questions: bool = False
     """Control: ask for another object of the same picture and score against the original mask."""
     batch_size: int | None = None
     """Items decoded at once; null: the run's `data.val_batch_size`."""
     sheet: int = 12
     """Items on the picture sheet, spread evenly over the set."""
+    gallery: int = 60
+    """Most pictures in report.html, worst first."""
     device: str = "auto"
     """auto (a GPU when there is one), cpu, cuda, mps, or spread: the layers over all GPUs of this machine."""
     decoding: DecodingChanges = field(default_factory=DecodingChanges)
+
+
+def check_wording(wording: str) -> None:
+    """Refuse what is no wording.
+
+    Raises:
+        ValueError: neither ``stored`` nor ``all`` nor a number from 0.
+    """
+    if wording not in (STORED, ALL) and not wording.isdecimal():
+        raise ValueError(f"`wording` must be stored, all or a number from 0, got {wording!r}.")

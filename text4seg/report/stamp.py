@@ -32,11 +32,7 @@ def write_stamp(run: Path, config: Config, backbone: Backbone, report: LoraRepor
     except (ValueError, KeyError, TypeError):  # damaged
         starts = []
     stamp: dict[str, Any] = {
-        "text4seg": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "hardware": _hardware(),
+        **made_with(),
         "seed": config.seed,
         "weights": {
             "loaded": backbone.loaded,
@@ -47,6 +43,17 @@ def write_stamp(run: Path, config: Config, backbone: Backbone, report: LoraRepor
         "starts": [*starts, {"at": datetime.now(UTC).isoformat(timespec="seconds"), "argv": sys.argv[1:]}],
     }
     write_whole(path, json.dumps(stamp, indent=2) + "\n")
+
+
+def made_with() -> dict[str, Any]:
+    """Versions, commit and hardware of this process."""
+    return {
+        "text4seg": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "hardware": _hardware(),
+    }
 
 
 def _version(name: str) -> str | None:

@@ -1,0 +1,116 @@
+"""The questions of an evaluation in their order, in batches that do not depend on how many processes share the work.
+
+A question is known by its sample's key, its turn there and its wording. Batch number b goes to rank ``b % ranks``, so
+every answer comes from the same batch whatever the number of ranks, and none is asked for twice.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from text4seg.data.items import Item, items
+from text4seg.data.settings import DataSettings
+from text4seg.data.shards.index import Index
+from text4seg.data.shards.read import records
+from text4seg.data.variants import Curriculum
+from text4seg.templates import DEFAULT, FAMILIES, hint
+
+from .settings import ALL, STORED, check_wording
+from .swap import partners, swapped
+
+
+class Question(NamedTuple):
+    """One thing to ask: the item, and the number of its wording (None: as the shards have it)."""
+
+    item: Item
+    wording: int | None = None
+
+
+class Batch(NamedTuple):
+    """Questions that are answered together."""
+
+    number: int
+    questions: tuple[Question, ...]
+
+
+class Questions:
+    """The questions of a set of shards.
+
+    Args:
+        folder: where the shards lie.
+        data: spelling, whether questions name it, how many samples, what a broken record does.
+        wording: ``stored``, ``all``, or a number: each list of questions has its own, counted round.
+        swap: ask for another object of the same picture (see :mod:`.swap`).
+
+    Attributes:
+        broken: what could not be read in the last pass, one line a record.
+
+    Raises:
+        ValueError: an unknown wording; no shards; a broken record when `data.on_error` is raise.
+    """
+
+    def __init__(self, folder: Path, data: DataSettings, wording: str = STORED, swap: bool = False) -> None:
+        check_wording(wording)
+        self.folder, self.data, self.wording, self.swap = folder, data, wording, swap
+        self.index = Index.load(folder)
+        self.variant = Curriculum(data).usual
+        self.broken: list[str] = []
+
+    def __iter__(self) -> Iterator[Question]:
+        """Every question, in the order of the shards."""
+        found = partners(self._items()) if self.swap else None
+        for item in self._items():
+            if found is None:
+                yield from self._worded(item)
+            elif (item.key, item.turn) in found:
+                yield Question(swapped(item, found[item.key, item.turn]))
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All questions in batches of ``size``, the last one may be smaller."""
+        stream = iter(self)
+        number = 0
+        while questions := tuple(islice(stream, size)):
+            yield Batch(number, questions)
+            number += 1
+
+    def total(self) -> int | None:
+        """How many questions there are, where the index tells."""
+        if self.swap or self.data.val.limit is not None:
+            return None
+        asked = {task: turns for task, turns in self.index.tasks.items() if task != "text"}
+        return sum(turns * len(self._wordings(task)) for task, turns in asked.items())
+
+    def _items(self) -> Iterator[Item]:
+        for found in islice(self._samples(), self.data.val.limit):
+            yield from found
+
+    def _samples(self) -> Iterator[list[Item]]:
+        self.broken = []
+        for entry in self.index.shards:
+            for record in records(self.folder / entry.name):
+                try:
+                    yield items(record.sample(), self.variant, self.data.format_hint)
+                except ValueError as error:
+                    if self.data.on_error == "raise":
+                        raise
+                    self.broken.append(str(error))
+                    warnings.warn(f"left out of the scores: {error}", stacklevel=2)
+
+    def _wordings(self, task: str) -> list[int | None]:
+        if self.wording == STORED or task == "parts":  # whose question names what its labels do not: the whole
+            return [None]
+        return list(range(len(DEFAULT.questions[FAMILIES[task]]))) if self.wording == ALL else [int(self.wording)]
+
+    def _worded(self, item: Item) -> Iterable[Question]:
+        for wording in self._wordings(item.task):
+            if wording is None:
+                yield Question(item)
+                continue
+            question, _ = DEFAULT.fixed(item.task, item.labels[1:], wording)
+            question += hint(item.codec, item.size) if self.data.format_hint else ""
+            yield Question(replace(item, question=question), wording)

@@ -1,0 +1,30 @@
+"""Several processes that share one evaluation, started by ``torchrun --nproc-per-node N -m text4seg.evaluate ...``.
+
+They exchange nothing but "I am here": what they find, they write down.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from torch import distributed
+
+from text4seg.data.datamodule import seat
+from text4seg.data.stream import Seat
+
+PATIENCE = timedelta(days=30)
+"""One process may be busy for long after the others are done."""
+
+
+def join() -> Seat:
+    """This process's seat among those that `torchrun` started; alone where it did not."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+    return seat()
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if distributed.is_initialized():
+        distributed.barrier()
