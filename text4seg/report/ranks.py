@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+import torch
 from torch import distributed
 
 from text4seg.data.datamodule import seat
@@ -21,6 +22,8 @@ def join() -> Seat:
     """This process's seat among those that `torchrun` started; alone where it did not."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         distributed.init_process_group("gloo", timeout=PATIENCE)
+        if torch.cuda.is_available():  # `cuda` is then a device of its own for each process of this machine
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return seat()
 
 
