@@ -41,12 +41,15 @@ setup(
         "hub": ["datasets>=3.0"],
         "plots": ["matplotlib>=3.9"],
         "ray": ["ray>=2.40"],
+        # What SmolVLM's own processor asks for.
+        "smolvlm": ["num2words>=0.5.10"],
         "dev": [
             "hypothesis>=6.100",
             "ipykernel>=6.29",
             "jupytext>=1.16",
             "matplotlib>=3.9",
             "nbmake>=1.5.5",
+            "num2words>=0.5.10",
             "pyrefly>=1.0",
             "pytest>=8.4",
             "pytest-timeout>=2.3",

@@ -12,6 +12,7 @@ from PIL import Image
 from small import MODEL, SHORT, steps_of
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trees import write_folder, write_refer
+from vlm_checkpoints import OPTIONS, write_known
 
 from text4seg import evaluate, export, fit, predict
 from text4seg.config import load
@@ -30,6 +31,23 @@ INTERNVL2 = {
     "internvl2_26b": "26b",
     "internvl2": "2b",
 }
+KNOWN = (
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "smolvlm",
+    "idefics3",
+    "paligemma",
+    "gemma3",
+    "llava_onevision",
+)
+"""Recipes of family auto; each is called as transformers calls its model type."""
+
+
+def _known_words(folder: Path, kind: str) -> list[str]:
+    """A tiny checkpoint, and the side that goes with it where a family takes any."""
+    side = OPTIONS.get(kind, {}).get("image_size")
+    return [f"model.path={write_known(folder, kind)}", *([f"model.image_size={side}"] if side else [])]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +58,7 @@ def models(tmp_path_factory) -> dict[str, list[str]]:
         "tiny": [word for word in MODEL if "lora" not in word],
         "llava": [f"model.path={write_llava(folder / 'llava')}"],
         **{name: [f"model.path={write_internvl2(folder / name, size)}"] for name, size in INTERNVL2.items()},
+        **{name: _known_words(folder / name, name) for name in KNOWN},
         "internvl": [f"model.path={write_internvl_hf(folder / 'internvl')}"],
         "compose": [
             f"model.vision={write_vision(folder / 'vision', 'dinov2')}",
@@ -72,7 +91,7 @@ def test_a_recipe_runs(path, tmp_path, models, roots, capsys):
     config = load(path, [])
     words = [
         *SHORT,
-        *models.get(path.stem, models[config.model.family]),
+        *(models.get(path.stem) or models[config.model.family]),
         *data_words(config, tmp_path, roots),
         f"run_dir={tmp_path}/run",
     ]
@@ -89,7 +108,7 @@ def test_a_recipe_runs(path, tmp_path, models, roots, capsys):
     assert list((run / "logs").glob("events.out.tfevents.*"))
 
 
-LARGE = [path for path in RECIPES if "architecture" in path.read_text() or path.name.startswith(("internvl", "llava"))]
+LARGE = [path for path in RECIPES if load(path, []).model.family in ("llava", "internvl", "auto")]
 
 
 @pytest.mark.parametrize("path", LARGE, ids=lambda path: path.name)
@@ -97,7 +116,7 @@ def test_a_large_recipe_goes_all_the_way(path, tmp_path, models, roots, capsys):
     """Resume, evaluate, predict, export, reload: on tiny weights in the layout of the real ones."""
     config = load(path, [])
     run, out = tmp_path / "run", tmp_path / "out"
-    backbone = models.get(path.stem, models[config.model.family])
+    backbone = models.get(path.stem) or models[config.model.family]
     words = [*SHORT, *backbone, *data_words(config, tmp_path, roots), "trainer.steps=1", "optim.lr=0.05"]
     assert fit.main(["--config", str(path), *words, f"run_dir={run}"]) == 0, capsys.readouterr().err
     kept = run / "config.yaml"

@@ -15,6 +15,7 @@ from checkpoints import (
     write_llava,
     write_vision,
 )
+from vlm_checkpoints import MAKERS, OPTIONS, write_known
 
 from text4seg.models.settings import ModelSettings
 
@@ -37,6 +38,7 @@ FAMILIES = (
     "dinov3+qwen3",
     "vit+gpt2",
     "open_clip+llama",
+    *(f"auto:{kind}" for kind in MAKERS),
 )
 
 
@@ -71,6 +73,10 @@ class Checkpoints:
             return ModelSettings(
                 "internvl", path=self._once(family, lambda: write_internvl_hf(self.folder / family)), **changes
             )
+        if family.startswith("auto:"):
+            kind = family.removeprefix("auto:")
+            path = self._once(family, lambda: write_known(self.folder / kind, kind))
+            return ModelSettings("auto", path=path, **OPTIONS.get(kind, {}), **changes)
         vision, language = family.split("+")
         return ModelSettings("compose", vision=self.vision(vision), language=self.language(language), **changes)
 

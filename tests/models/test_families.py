@@ -12,6 +12,7 @@ from torch.nn import functional
 from text4seg.models.lora import apply_lora, choose_trained
 from text4seg.models.loss import answer_loss
 from text4seg.models.module import Text4SegModule
+from text4seg.models.processor import model_inputs
 from text4seg.models.registry import load_backbone, load_processor
 from text4seg.models.settings import LoraSettings, LossSettings, ModelSettings, OptimSettings
 
@@ -20,7 +21,11 @@ TURNS = (
     [("all?", "<seg>sky *4\n</seg>"), ("and the left one, please?", "none")],
 )
 # Linear layers that a decoder layer of each architecture has: attention's and the MLP's.
-LINEARS = {"llama": 7, "qwen3": 7, "gpt_neox": 4, "phi": 6, "gpt2": 4, "qwen2": 7, "phi3": 4}
+LINEARS = {"gpt_neox": 4, "phi": 6, "gpt2": 4, "phi3": 4}
+SEVEN = ("llama", "qwen2", "qwen3", "gemma", "gemma3_text", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
+LINEARS |= dict.fromkeys(SEVEN, 7)
+# Linear layers of a projector; two (an MLP) where nothing is said. Gemma 3's is a bare matrix, which LoRA leaves alone.
+PROJECTORS = {"gemma3": 0, "paligemma": 1, "idefics3": 1, "smolvlm": 1, "deepseek_vl_hybrid": 3}
 
 
 def batch_of(backbone, side="right", turns=TURNS, pictures=range(9)):
@@ -28,14 +33,14 @@ def batch_of(backbone, side="right", turns=TURNS, pictures=range(9)):
     return backbone.processor.collate(encoded, side)
 
 
-def inputs_of(batch):
-    return {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")}
+def in_double(batch):
+    return {name: part.double() if part.is_floating_point() else part for name, part in batch.items()}
 
 
 def test_hidden_states_and_answer_loss_are_finite(settings) -> None:
     backbone = load_backbone(settings)
     batch = batch_of(backbone)
-    hidden = backbone.hidden_states(inputs_of(batch))
+    hidden = backbone.hidden_states(model_inputs(batch))
     assert hidden.shape[:2] == batch["input_ids"].shape
     assert answer_loss(hidden, batch["labels"], backbone.logits).isfinite()
     assert ("RANDOM" in backbone.loaded) == (settings.family in ("tiny", "compose"))
@@ -51,10 +56,9 @@ def test_the_processor_alone_is_the_same(settings) -> None:
 def test_answer_loss_equals_the_full_logits_loss(settings, reduction) -> None:
     backbone = load_backbone(settings)
     backbone.model.double().eval()
-    batch = batch_of(backbone)
-    batch["pixel_values"] = batch["pixel_values"].double()
-    found = answer_loss(backbone.hidden_states(inputs_of(batch)), batch["labels"], backbone.logits, reduction)
-    logits = backbone.model(**inputs_of(batch)).logits[:, :-1]
+    batch = in_double(batch_of(backbone))
+    found = answer_loss(backbone.hidden_states(model_inputs(batch)), batch["labels"], backbone.logits, reduction)
+    logits = backbone.model(**model_inputs(batch)).logits[:, :-1]
     losses = functional.cross_entropy(logits.transpose(1, 2), batch["labels"][:, 1:], reduction="none")
     counts = (batch["labels"][:, 1:] != -100).sum(1)
     wanted = losses.sum() / counts.sum() if reduction == "token" else (losses.sum(1) / counts).mean()
@@ -65,7 +69,8 @@ def test_one_lora_step_changes_adapters_only(settings) -> None:
     backbone = load_backbone(settings)
     text = backbone.model.config.get_text_config()
     report = apply_lora(backbone, LoraSettings(rank=2, alpha=4, dropout=0.0))
-    assert report.targets == LINEARS[text.model_type] * text.num_hidden_layers + 2
+    projector = PROJECTORS.get(backbone.core.config.model_type, 2)
+    assert report.targets == LINEARS[text.model_type] * text.num_hidden_layers + projector
     module = Text4SegModule(backbone, LossSettings(), OptimSettings(lr=1e-2, warmup_ratio=0.0), steps=10)
     optimizer = module.configure_optimizers()["optimizer"]
     before = {name: weight.clone() for name, weight in backbone.model.state_dict().items()}
@@ -88,8 +93,7 @@ def test_a_padded_neighbour_does_not_change_the_text(settings) -> None:
 
     def texts(turns, pictures):
         encoded = [backbone.processor.encode(picture(n), t) for n, t in zip(pictures, turns, strict=True)]
-        prompts = backbone.processor.collate(encoded, "left")
-        prompts["pixel_values"] = prompts["pixel_values"].double()
+        prompts = in_double(backbone.processor.collate(encoded, "left"))
         out = backbone.model.generate(**prompts, **greedy)[:, prompts["input_ids"].shape[1] :]
         return [row[: int((row == out.new_tensor(greedy["pad_token_id"])).int().argmax()) or None] for row in out]
 
@@ -107,9 +111,8 @@ def test_a_batch_has_the_losses_of_its_rows(settings) -> None:
     four = [*TURNS, [("the dog on the left of the tree?", "<seg>others *4\n</seg>")], [("?", "!")]]
 
     def losses(numbers) -> list[float]:
-        batch = batch_of(backbone, turns=[four[n] for n in numbers], pictures=numbers)
-        batch["pixel_values"] = batch["pixel_values"].double()
-        hidden = backbone.hidden_states(inputs_of(batch))
+        batch = in_double(batch_of(backbone, turns=[four[n] for n in numbers], pictures=numbers))
+        hidden = backbone.hidden_states(model_inputs(batch))
         rows = range(len(numbers))
         return [float(answer_loss(hidden[n : n + 1], batch["labels"][n : n + 1], backbone.logits)) for n in rows]
 
@@ -123,8 +126,8 @@ def test_the_picture_matters(settings) -> None:
     backbone = load_backbone(settings)
     backbone.model.eval()
     batch = batch_of(backbone)
-    other = {**inputs_of(batch), "pixel_values": batch["pixel_values"].flip(0)}
-    assert not torch.allclose(backbone.hidden_states(inputs_of(batch)), backbone.hidden_states(other))
+    other = {**model_inputs(batch), "pixel_values": batch["pixel_values"].flip(0)}
+    assert not torch.allclose(backbone.hidden_states(model_inputs(batch)), backbone.hidden_states(other))
 
 
 @torch.inference_mode()
@@ -141,7 +144,7 @@ def test_saved_and_loaded_it_is_the_same(settings, dtype, tmp_path) -> None:
     assert {p.dtype for p in again.model.parameters()} == {getattr(torch, dtype)}
     one, two = batch_of(backbone), batch_of(again)
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert torch.equal(backbone.hidden_states(inputs_of(one)), again.hidden_states(inputs_of(two)))
+    assert torch.equal(backbone.hidden_states(model_inputs(one)), again.hidden_states(model_inputs(two)))
     assert "RANDOM" not in again.loaded
 
 

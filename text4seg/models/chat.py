@@ -67,6 +67,7 @@ def render(
     style: str = "checkpoint",
     place: str = "first",
     layout: Layout = LLAVA,
+    placeholder: str | None = None,
 ) -> list[Segment]:
     """Lay out a conversation.
 
@@ -76,6 +77,8 @@ def render(
         place: whether the image stands `first` or `last` in the first question. Behind it, image tokens can attend to
             the words and find out by themselves whether they are meant.
         layout: what the published training rendered for this family.
+        placeholder: what the checkpoint's own template writes for an image; None: it knows text only, and the image
+            stands on a line of its own.
 
     Raises:
         ValueError: an unknown style or place, or a tokenizer without a chat template or with one that cannot be used.
@@ -93,7 +96,7 @@ def render(
             f"the tokenizer {tokenizer.name_or_path!r} has no chat template; set `model.chat: text4seg_v1` or save "
             "the tokenizer with one."
         )
-    return _templated(turns, tokenizer, place)
+    return _templated(turns, tokenizer, place, placeholder)
 
 
 def _published(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str, layout: Layout) -> list[Segment]:
@@ -115,16 +118,16 @@ def _around(place: str, gap: str = "\n") -> tuple[str, str]:
     return (IMAGE + gap, "") if place == "first" else ("", gap + IMAGE)
 
 
-def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str) -> list[Segment]:
+def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str, placeholder: str | None) -> list[Segment]:
     messages = []
     for number, (_, answer) in enumerate(turns):
         before, after = _around(place) if number == 0 else ("", "")
         messages.append(("user", before + _mark("question", number) + after))
         if answer is not None:
             messages.append(("assistant", _mark("answer", number)))
-    text = _apply(messages, tokenizer, turns[-1][1] is None)
-    first = _opening(tokenizer, _around(place)[1])
-    later = _opening(tokenizer, "") if place == "last" and len(turns) > 1 else first
+    text = _apply(messages, tokenizer, turns[-1][1] is None, placeholder)
+    first = _opening(tokenizer, _around(place)[1], placeholder)
+    later = _opening(tokenizer, "", placeholder) if place == "last" and len(turns) > 1 else first
     segments = []
     for number, (question, answer) in enumerate(turns):
         before, text = _cut(text, _mark("question", number), tokenizer)
@@ -147,8 +150,12 @@ def _mark(kind: str, number: int) -> str:
     return f"\ue002{kind}{number}\ue003"
 
 
-def _apply(messages: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, opens: bool) -> str:
+def _apply(
+    messages: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, opens: bool, placeholder: str | None
+) -> str:
     """Render messages; templates of vision-language models want the content as a list of parts."""
+    if placeholder is not None:
+        return _apply_parts(messages, tokenizer, opens, placeholder)
     for parts in (False, True):
         chat: list[Any] = [{"role": r, "content": [{"type": "text", "text": c}] if parts else c} for r, c in messages]
         try:
@@ -163,7 +170,30 @@ def _apply(messages: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBa
     raise _unusable(tokenizer, "it does not repeat what is said")
 
 
-def _opening(tokenizer: PreTrainedTokenizerBase, after: str) -> str:
+def _apply_parts(
+    messages: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, opens: bool, placeholder: str
+) -> str:
+    """Render messages whose image is a part of its own; the template decides what stands around it."""
+    image, wanted = {"type": "image"}, sum(IMAGE in content for _, content in messages)
+    chat: list[Any] = []
+    for role, content in messages:
+        text = {"type": "text", "text": content.replace(IMAGE, "").strip("\n")}
+        first = [image] * content.startswith(IMAGE)
+        last = [image] * content.endswith(IMAGE)
+        chat.append({"role": role, "content": [*first, text, *last]})
+    try:
+        rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opens)
+    except Exception as error:  # a template raises what it likes
+        raise _unusable(tokenizer, str(error)) from error
+    assert isinstance(rendered, str)
+    if any(rendered.count(part["text"]) != 1 for m in chat for part in m["content"] if part["type"] == "text"):
+        raise _unusable(tokenizer, "it does not repeat what is said")
+    if rendered.count(placeholder) != wanted:
+        raise _unusable(tokenizer, f"it writes {placeholder!r} {rendered.count(placeholder)} times, not {wanted}")
+    return rendered.replace(placeholder, IMAGE)
+
+
+def _opening(tokenizer: PreTrainedTokenizerBase, after: str, placeholder: str | None) -> str:
     """What stands between a question, with `after` behind it, and where generation starts.
 
     Training puts exactly this before an answer. Some templates write more before an answer that is known (a space, an
@@ -171,7 +201,7 @@ def _opening(tokenizer: PreTrainedTokenizerBase, after: str) -> str:
     """
     mark = _mark("question", 0)
     asked = [("user", mark + after)]
-    opened, closed = (_cut(_apply(asked, tokenizer, opens), mark, tokenizer)[1] for opens in (True, False))
+    opened, closed = (_cut(_apply(asked, tokenizer, opens, placeholder), mark, tokenizer)[1] for opens in (True, False))
     return "" if opened == closed else opened
 
 
@@ -190,7 +220,9 @@ def _unusable(tokenizer: PreTrainedTokenizerBase, reason: str) -> ValueError:
 
 def _end_of_turn(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """The special token that closes an answer; the model has to learn to write it."""
-    for token in sorted(tokenizer.all_special_tokens, key=len, reverse=True):
+    # Gemma's end of turn is a special token that no attribute of its tokenizer names.
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for token in sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True):
         if token and text.startswith(token):
             return token
     return ""

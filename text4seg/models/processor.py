@@ -98,6 +98,7 @@ class Processor:
         image_place: first or last; None: as the tokenizer says.
         layout: what `text4seg_v1` means for this family.
         frame: special tokens before and behind the image's own.
+        placeholder: what the chat template writes for an image; None: it knows text only.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Processor:
         image_place: str | None = None,
         layout: Layout = LLAVA,
         frame: tuple[str, str] = ("", ""),
+        placeholder: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.geometry = geometry
@@ -116,6 +118,7 @@ class Processor:
         self.chat = chat
         self.layout = layout
         self.frame = frame
+        self.placeholder = placeholder
         # Kept with the tokenizer, beside its chat template, so that a saved checkpoint knows it.
         self.image_place: str = image_place or tokenizer.init_kwargs.get("image_place", "first")
         tokenizer.init_kwargs["image_place"] = self.image_place
@@ -143,7 +146,7 @@ class Processor:
         """The token ids of a conversation and which of them are answers, without the image's pixels."""
         ids: list[int] = []
         mask: list[bool] = []
-        for segment in render(turns, self.tokenizer, self.chat, self.image_place, self.layout):
+        for segment in render(turns, self.tokenizer, self.chat, self.image_place, self.layout, self.placeholder):
             piece = self._segment_ids(segment)
             ids += piece
             mask += [segment.kind in ("answer", "end")] * len(piece)

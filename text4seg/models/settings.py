@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-FAMILIES = ("tiny", "compose", "llava", "internvl")
+FAMILIES = ("tiny", "compose", "llava", "internvl", "auto")
 """Backbone families; each is a file of `text4seg/models/families/`."""
 
 
@@ -29,7 +29,7 @@ class ModelSettings:
     """Which backbone, from where."""
 
     family: str = "tiny"
-    """tiny, compose, llava or internvl."""
+    """tiny, compose, llava, internvl, or auto (any vision-language model that transformers knows: docs/backbones.md)."""
     path: str | None = None
     """Hub name or folder of the checkpoint; null uses the family's default (tiny: the embedded one; `random` starts from random weights). compose: a composed checkpoint saved earlier, then `vision` and `language` are not read."""
     vision: str | None = None
@@ -44,6 +44,10 @@ class ModelSettings:
     """Side in pixels that images are stretched to; null: the checkpoint's own. compose: any multiple of the patch, position embeddings are interpolated."""
     chat: str = "checkpoint"
     """checkpoint (its own template) or text4seg_v1 (the text that the published training rendered)."""
+    template: str | None = None
+    """auto: a chat template (Jinja) in place of the checkpoint's own, for checkpoints that have none."""
+    image_options: dict[str, Any] = field(default_factory=dict)
+    """auto: attributes of the checkpoint's own image processor to change, such as `{do_image_splitting: false}`."""
     image_place: str | None = None
     """first or last: where the image stands in the first question; null: as the checkpoint says, first where it does not say. Behind the question, a model that starts from nothing finds what is asked for much sooner."""
     train: list[str] = field(default_factory=lambda: ["vision", "projector", "language"])
