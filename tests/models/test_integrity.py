@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import SIZES, picture, write_llava
 from safetensors.torch import load_file, save_file
 
 from text4seg.models.integrity import index_digest, refuse_incomplete
+from text4seg.models.lora import choose_trained
+from text4seg.models.module import Text4SegModule
 from text4seg.models.registry import load_backbone
-from text4seg.models.settings import ModelSettings
+from text4seg.models.settings import LoraSettings, LossSettings, ModelSettings, OptimSettings
 
 LAYER = "model.language_model.layers.1.mlp.up_proj.weight"
 PROJECTOR = "model.multi_modal_projector.linear_1.weight"
@@ -73,9 +77,30 @@ def test_a_checkpoint_with_more_layers_than_its_configuration_is_refused(checkpo
         load_backbone(ModelSettings("llava", path=str(tmp_path)))
 
 
-def test_bits_need_their_package(checkpoints) -> None:
+def test_bits_need_their_package(checkpoints, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"needs the package bitsandbytes: pip install 'text4seg\[quantize\]'"):
         load_backbone(ModelSettings("llava", path=checkpoints.settings("llava").path, quantize=4))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_adapters_train_on_a_base_of_few_bits(tmp_path, monkeypatch, bits) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install 'text4seg[quantize]'")
+    monkeypatch.setattr("checkpoints.SIZES", {**SIZES, "hidden_size": 128, "intermediate_size": 256})
+    settings = ModelSettings("llava", path=write_llava(tmp_path), lora=LoraSettings(rank=2, dropout=0.0))
+    losses, totals = [], []
+    for quantize in (None, bits):
+        backbone = load_backbone(replace(settings, quantize=quantize))
+        totals.append(choose_trained(backbone, settings).total)
+        encoded = backbone.processor.encode(picture(0), [("where?", "<seg>sky *4\n</seg>")])
+        module = Text4SegModule(backbone, LossSettings(), OptimSettings(), steps=1)
+        loss = module.training_step(backbone.processor.collate([encoded]), 0)
+        loss.backward()
+        losses.append(float(loss.detach()))
+    assert totals[0] == totals[1], "packed numbers are counted as what they stand for"
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert any(p.grad is not None and p.grad.any() for p in module.parameters())
 
 
 def test_an_attention_that_does_not_exist(checkpoints) -> None:

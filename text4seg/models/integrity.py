@@ -6,12 +6,13 @@ A projector that stays random trains and answers without a word of complaint, so
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
@@ -52,11 +53,17 @@ def refuse_incomplete(
 def integrity(name: str, model: PreTrainedModel) -> str:
     """One line for the run stamp: parameters loaded and expected, their type, a hash of the index of the weights."""
     module: nn.Module = model
-    total = sum(weight.numel() for weight in module.parameters())
+    total = sum(count(weight) for weight in module.parameters())
     digest = index_digest(name)
     index = f", index sha256 {digest[:16]}" if digest else ""
     dtype = str(model.dtype).removeprefix("torch.")
     return f"{name}: all weights loaded ({total:,} of {total:,} parameters, {dtype}{index})"
+
+
+def count(weight: Tensor) -> int:
+    """Numbers that a weight stands for; in 4 bits two of them are packed into one that is stored."""
+    state = getattr(weight, "quant_state", None)
+    return weight.numel() if state is None else math.prod(state.shape)
 
 
 def index_digest(name: str) -> str | None:

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
 from text4seg.models.backbone import Backbone
+from text4seg.models.integrity import count
 from text4seg.models.settings import LoraSettings, ModelSettings
 
 
@@ -97,7 +98,7 @@ def _train_parts(backbone: Backbone, parts: list[str]) -> LoraReport:
 
 def report(backbone: Backbone, targets: int = 0) -> LoraReport:
     """Count trainable and total weights."""
-    sizes = [(p.numel(), p.requires_grad) for p in backbone.model.parameters()]
+    sizes = [(count(p), p.requires_grad) for p in backbone.model.parameters()]
     return LoraReport(sum(n for n, grad in sizes if grad), sum(n for n, _ in sizes), targets)
 
 
