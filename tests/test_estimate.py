@@ -93,7 +93,12 @@ def test_a_way_to_hold_weights_that_cannot_train(capsys, words, message) -> None
 
 def test_without_numbers_there_is_no_estimate(capsys) -> None:
     assert fit.main(["--config", str(CONF / "compose.yaml"), "--dry-run"]) == 0
-    assert "# no estimate: neither a folder in `model.path` nor `model.architecture`" in capsys.readouterr().out
+    assert (
+        "# no estimate: neither a folder in `model.path` nor `model.architecture` (of that" in capsys.readouterr().out
+    )
+    words = ["model.path=OpenGVLab/InternVL2-40B"]
+    assert fit.main(["--config", str(CONF / "internvl2.yaml"), "--dry-run", *words]) == 0
+    assert "# no estimate: neither" in capsys.readouterr().out, "another checkpoint's numbers say nothing of this one"
     words = ["model.architecture.text_config.model_type=nonsense"]
     assert fit.main(["--config", str(CONF / "internvl2.yaml"), "--dry-run", *words]) == 0
     assert "# no estimate: " in capsys.readouterr().out

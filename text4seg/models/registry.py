@@ -39,7 +39,8 @@ def load_backbone(settings: ModelSettings) -> Backbone:
 def load_skeleton(settings: ModelSettings) -> Backbone:
     """The model without weights (on the meta device) and without a processor, to count and to name its parts.
 
-    Its numbers come from the checkpoint's folder, or from `model.architecture` where only a hub name is given.
+    Its numbers come from the checkpoint's folder, or from `model.architecture` where only a hub name is given. A family
+    may say how a folder is read (`skeleton_config`) and what the parts are called (`parts_of`).
 
     Raises:
         ValueError: neither is there, or they make no model.
@@ -57,15 +58,19 @@ def load_skeleton(settings: ModelSettings) -> Backbone:
             model = AutoModelForImageTextToText.from_config(config)
     except (TypeError, KeyError, RuntimeError) as error:
         raise ValueError(f"`model.architecture` makes no model: {str(error).splitlines()[0]}") from error
-    return Backbone(model, processor=None, **getattr(family, "PARTS", {}))  # type: ignore[arg-type]
+    parts = family.parts_of(model) if hasattr(family, "parts_of") else {}
+    return Backbone(model, processor=None, **parts)  # type: ignore[arg-type]
 
 
 def _stated_config(settings: ModelSettings, reader: Any) -> Any:
     if settings.path and Path(settings.path).is_dir():
         return reader.from_pretrained(settings.path)
-    if not settings.architecture:
-        raise ValueError("neither a folder in `model.path` nor `model.architecture` says how large the model is.")
     numbers = dict(settings.architecture)
+    if not numbers or numbers.pop("checkpoint", None) != settings.path:
+        raise ValueError(
+            "neither a folder in `model.path` nor `model.architecture` (of that very `checkpoint`) says how large the "
+            "model is."
+        )
     return reader.for_model(numbers.pop("model_type", ""), **numbers)
 
 

@@ -63,7 +63,7 @@ class ModelSettings:
     """auto spreads the layers over all GPUs (and memory) of this machine; evaluate and predict set it for `device=spread`, fit has no use for it."""
     gradient_checkpointing: bool = False
     architecture: dict[str, Any] = field(default_factory=dict)
-    """Numbers of the checkpoint's configuration, in transformers' words, for `fit --dry-run` where the checkpoint itself is not at hand; a checkpoint's own count wherever weights are loaded."""
+    """Numbers of the configuration of `checkpoint`, in transformers' words, for `fit --dry-run` where only its hub name is given; the checkpoint's own count wherever weights are loaded."""
 
 
 @dataclass
