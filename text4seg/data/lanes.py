@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 from text4seg.data.order import generator, shards_of, shuffled
 from text4seg.data.position import Place
 from text4seg.data.shards.index import Index, ShardEntry
 from text4seg.data.shards.read import Record, records
+from text4seg.data.shards.remote import Folder
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Lane:
     """
 
     name: str
-    shards: tuple[tuple[Path, ShardEntry], ...]
+    shards: tuple[tuple[Folder, ShardEntry], ...]
     weight: float = 1.0
 
     @property
@@ -38,7 +38,7 @@ class Lane:
         return sum(entry.samples for _, entry in self.shards)
 
 
-def lanes_of(sets: Mapping[str, tuple[Path, Index, float | None]]) -> list[Lane]:
+def lanes_of(sets: Mapping[str, tuple[Folder, Index, float | None]]) -> list[Lane]:
     """One lane for all the sets when none has a weight, else one each.
 
     Raises:

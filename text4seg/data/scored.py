@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import IterableDataset
@@ -15,6 +14,7 @@ from text4seg.data.items import Item, Items, conversation, items
 from text4seg.data.settings import DataSettings
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
+from text4seg.data.shards.remote import Folder
 from text4seg.data.stream import Seat
 from text4seg.data.types import Sample
 from text4seg.data.variants import Curriculum
@@ -41,7 +41,7 @@ class ScoredItems(IterableDataset[dict[str, Any]]):
         ValueError: a broken record when `on_error` is raise.
     """
 
-    def __init__(self, folder: Path, index: Index, settings: DataSettings, processor: Processor, seat: Seat) -> None:
+    def __init__(self, folder: Folder, index: Index, settings: DataSettings, processor: Processor, seat: Seat) -> None:
         super().__init__()
         self.folder, self.index, self.settings, self.processor, self.seat = folder, index, settings, processor, seat
         self.variant = Curriculum(settings).usual

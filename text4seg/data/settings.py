@@ -84,6 +84,10 @@ class DataSettings:
     rule: str = "labelled"
     """How a cell gets its label: labelled (the sampled pixel; pixels without annotation teach nothing), center (the
     same, but such pixels are `others`, as published), majority or coverage."""
+    remote: list[str] = field(default_factory=lambda: ["s3", "gs", "hf"])
+    """Kinds of addresses that shards may be read from; http, https and pipe (which runs a command) only when listed."""
+    cache: str | None = None
+    """Where copies of remote shards are kept; null: ~/.cache/text4seg/shards."""
     variants: dict[str, VariantSettings] = field(default_factory=dict)
     """Named ways of writing the answer for `curriculum`."""
     curriculum: list[dict[str, float]] = field(default_factory=list)

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from text4seg.descriptors import CODECS, RULES
 
@@ -15,6 +15,18 @@ FORMAT = 1
 LARGEST_GRID = 1024
 PLAIN_NAME = re.compile(r"[\w-][\w.-]*")
 """What a shard may be called: a file of the folder itself, never a path, `.` or `..`."""
+
+
+class Elsewhere(Protocol):
+    """A folder whose files are fetched by `folder / name` (`data.shards.remote`)."""
+
+    def __truediv__(self, name: str) -> Path:
+        """The path of a local copy."""
+        ...
+
+    def is_dir(self) -> bool:
+        """Whether it may hold shards."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Index:
         (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Index:
+    def load(cls, folder: Path | Elsewhere) -> Index:
         """Read `index.json`.
 
         Raises:
