@@ -38,6 +38,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "data": ("data", "templates", "models.processor", *PLAIN),
     "models": ("templates", *PLAIN),
     "decoding": ("models", "templates", *PLAIN),
+    "refine": PLAIN,
     "metrics": PLAIN,
     "callbacks": EVERYTHING,
     "report": EVERYTHING,
@@ -54,6 +55,7 @@ OUTSIDE: dict[str, set[str]] = {
     "decoding.settings": set(),
     "data.sources": {"numpy", "PIL", "pycocotools", "datasets"},
     "data.tasks": {"numpy"},
+    "refine": {"numpy"},
     "config": {"omegaconf", "yaml"},
 }
 HEAVY = ("torch", "transformers", "lightning", "peft", "torchmetrics", "webdataset", "open_clip", "torchvision")
@@ -243,6 +245,7 @@ def test_the_light_check_can_fail() -> None:
         ("models.module", "from text4seg.data.sources.registry import SOURCES"),
         ("models.module", "from text4seg import metrics"),
         ("decoding.generate", "import text4seg.metrics.iou"),
+        ("refine.crf", "from text4seg.metrics.board import ScoreBoard"),
         ("metrics.iou", "from text4seg.models.backbone import Backbone"),
         ("config", "import torch"),
     ],

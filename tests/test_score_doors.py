@@ -10,7 +10,7 @@ import pytest
 
 import text4seg.evaluate
 
-DOORS = ("evaluate", "predict", "export")
+DOORS = ("evaluate", "compare", "predict", "export")
 PROBE = """
 import sys
 from text4seg.{door} import main

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from text4seg.config import load
 from text4seg.mistakes import guarded
+from text4seg.refine.settings import REFINERS
 from text4seg.report.run import check_run
 from text4seg.report.settings import EvaluateSettings, check_wording
 from text4seg.training.checks import check_values
 
-CHOICES = {"decoding.paint": ("nearest", "smooth")}
+CHOICES = {"decoding.paint": ("nearest", "smooth"), "refine.name": REFINERS}
 LOWEST = {"limit": 1, "batch_size": 1, "sheet": 0, "gallery": 0, "decoding.max_new_tokens": 1}
 
 

@@ -16,7 +16,8 @@ from pycocotools import mask as coco
 from text4seg import templates
 from text4seg.config import Config
 from text4seg.data.settings import DataSettings, SplitSettings
-from text4seg.descriptors import answer, encode, rasterize
+from text4seg.descriptors import answer, encode, paint, parse, rasterize
+from text4seg.refine.settings import RefineSettings
 from text4seg.report import evaluation, questions
 from text4seg.report.answer_log import Answered, AnswerLog
 from text4seg.report.pictures import choose
@@ -198,6 +199,18 @@ def test_every_wording_is_asked_and_the_spread_is_told(tmp_path, run):
     asked = run([item], [good(item)])
     evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu", wording="1"))
     assert asked == [templates.QUESTIONS["partial"][1].format(labels=item.labels[1])]
+
+
+def test_a_refiner_changes_the_mask_and_the_coarse_scores_stay_beside(tmp_path, run):
+    item = quarter(0)
+    run([item], [good(item)])
+    settings = EvaluateSettings(run=str(tmp_path), device="cpu", refine=RefineSettings(name="smooth"))
+    found = evaluation.evaluate_run(settings)
+    assert found.scores["val/coarse_gIoU"] == 1.0
+    assert found.scores["val/gIoU"] < 1.0
+    line = json.loads((found.folder / "items.jsonl").read_text())
+    smooth = paint(parse(good(item), item.size, labels=item.labels[1:]).grid, item.mask.shape, "smooth")
+    assert (coco.decode(line["predicted"][0]["rle"]) == smooth).all()
 
 
 def test_the_page_escapes_what_comes_from_outside(tmp_path, run):

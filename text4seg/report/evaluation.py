@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from text4seg.callbacks.keeper import write_whole
@@ -28,6 +29,7 @@ from text4seg.decoding.generate import generate
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import parse
 from text4seg.metrics.board import ScoreBoard
+from text4seg.refine.refiner import Refiner, refiner
 
 from .answer_log import Answered, AnswerLog
 from .overlay import open_picture
@@ -67,6 +69,7 @@ class Examiner:
     backbone: Backbone
     decoding: DecodingSettings
     device: torch.device
+    refine: Refiner | None = None
 
     def __post_init__(self) -> None:
         self.board = ScoreBoard(self.decoding.paint)
@@ -81,7 +84,10 @@ class Examiner:
         for question, text in zip(batch.questions, texts, strict=True):
             item = question.item
             decoded = parse(text, tuple(item.size), item.codec, item.labels[1:])
-            score = self.board.update(decoded, item)
+            refined = None
+            if self.refine is not None:
+                refined = self.refine(decoded.grid, np.asarray(open_picture(item.image)))
+            score = self.board.update(decoded, item, refined)
             tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
             made.append(record(question, decoded, score, tokens))
         return made
@@ -214,7 +220,8 @@ def prompts_for(backbone: Backbone, items: Items | Sequence[Item]) -> dict[str, 
 
 def _examiner(settings: EvaluateSettings, config: Config, backbone: Backbone) -> Examiner:
     changed = {name: value for name, value in vars(settings.decoding).items() if value is not None}
-    return Examiner(backbone, replace(config.decoding, **changed), place(backbone, settings.device))
+    refine = None if settings.refine.name is None else refiner(settings.refine)
+    return Examiner(backbone, replace(config.decoding, **changed), place(backbone, settings.device), refine)
 
 
 def _data(settings: EvaluateSettings, config: Config) -> DataSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from text4seg.data.settings import BuildSettings
+from text4seg.refine.settings import RefineSettings
 
 STORED, ALL = "stored", "all"
 
@@ -54,6 +55,7 @@ class EvaluateSettings:
     device: str = "auto"
     """auto (a GPU when there is one), cpu, cuda, mps, or spread: the layers over all GPUs of this machine."""
     decoding: DecodingChanges = field(default_factory=DecodingChanges)
+    refine: RefineSettings = field(default_factory=RefineSettings)
 
 
 def check_wording(wording: str) -> None:

@@ -1,0 +1,76 @@
+"""Two evaluations compared: intervals against a loop that draws pictures one by one, and the door."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from text4seg import compare as door
+from text4seg.report.comparison import compare, read_items
+
+
+def line(number: int, iou: float, picture: str, status: str = "ok") -> dict:
+    union = 100 + 7 * number
+    return {
+        "key": f"k{number}",
+        "turn": 0,
+        "wording": None,
+        "picture": picture,
+        "iou": iou,
+        "intersection": round(iou * union),
+        "union": union,
+        "status": status,
+    }
+
+
+def evaluation(seed: int, shift: float = 0.0) -> dict:
+    rng = np.random.default_rng(seed)
+    lines = [line(i, float(np.clip(rng.random() + shift, 0, 1)), f"p{i // 3}") for i in range(60)]
+    return {(one["key"], 0, None): one for one in lines}
+
+
+def test_intervals_equal_a_loop_over_drawn_pictures():
+    first, second = evaluation(1), evaluation(2, 0.1)
+    found = {row.name: row for row in compare(first, second, draws=4000)}
+    rng, drawn = np.random.default_rng(9), []
+    groups: dict[str, list] = {}
+    for place, one in first.items():
+        groups.setdefault(one["picture"], []).append(place)
+    for _ in range(4000):
+        places = [place for name in rng.choice(list(groups), len(groups)) for place in groups[name]]
+        drawn.append(np.mean([second[place]["iou"] for place in places]) - np.mean([first[p]["iou"] for p in places]))
+    row = found["gIoU"]
+    assert row.change == pytest.approx(np.mean([second[p]["iou"] - first[p]["iou"] for p in first]))
+    assert [row.low, row.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
+    inter, union = (sum(one[name] for one in first.values()) for name in ("intersection", "union"))
+    assert found["cIoU"].first == pytest.approx(inter / union)
+
+
+def test_the_same_is_not_told_apart_and_a_clear_gain_is():
+    assert not any(row.clear for row in compare(evaluation(1), evaluation(1), draws=200))
+    better = {place: {**one, "iou": min(1.0, one["iou"] + 0.05)} for place, one in evaluation(1).items()}
+    assert next(row for row in compare(evaluation(1), better, draws=500) if row.name == "gIoU").clear
+
+
+def test_other_questions_and_other_pictures_are_refused():
+    first = evaluation(1)
+    with pytest.raises(ValueError, match="no question in common"):
+        compare(first, {("other", 0, None): line(0, 1.0, "p0")})
+    other = {place: {**one, "picture": "x"} for place, one in first.items()}
+    with pytest.raises(ValueError, match="another picture"):
+        compare(first, other)
+
+
+def test_the_door(tmp_path, capsys):
+    for name, seed in (("a", 1), ("b", 2)):
+        folder = tmp_path / name / "eval" / "val"
+        folder.mkdir(parents=True)
+        text = "".join(json.dumps(one) + "\n" for one in evaluation(seed).values())
+        (folder / "items.jsonl").write_text(text)
+    assert len(read_items(tmp_path / "a")) == 60
+    assert door.main([str(tmp_path / "a"), str(tmp_path / "b" / "eval" / "val"), "--draws", "100"]) == 0
+    assert "60 questions in common" in capsys.readouterr().out
+    assert door.main([str(tmp_path / "a"), str(tmp_path)]) == 2
+    assert "holds no items.jsonl" in capsys.readouterr().err

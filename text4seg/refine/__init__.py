@@ -1,0 +1,1 @@
+"""Coarse label grid + picture -> mask at the picture's size."""
