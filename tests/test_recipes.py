@@ -59,6 +59,8 @@ def models(tmp_path_factory) -> dict[str, list[str]]:
         "llava": [f"model.path={write_llava(folder / 'llava')}"],
         **{name: [f"model.path={write_internvl2(folder / name, size)}"] for name, size in INTERNVL2.items()},
         **{name: _known_words(folder / name, name) for name in KNOWN},
+        "deepseek_vl_1_3b": _known_words(folder / "deepseek_vl", "deepseek_vl"),
+        "deepseek_vl_7b": _known_words(folder / "deepseek_vl_hybrid", "deepseek_vl_hybrid"),
         "internvl": [f"model.path={write_internvl_hf(folder / 'internvl')}"],
         "compose": [
             f"model.vision={write_vision(folder / 'vision', 'dinov2')}",
@@ -108,7 +110,7 @@ def test_a_recipe_runs(path, tmp_path, models, roots, capsys):
     assert list((run / "logs").glob("events.out.tfevents.*"))
 
 
-LARGE = [path for path in RECIPES if load(path, []).model.family in ("llava", "internvl", "auto")]
+LARGE = [path for path in RECIPES if load(path, []).model.family in ("llava", "internvl", "deepseek_vl", "auto")]
 
 
 @pytest.mark.parametrize("path", LARGE, ids=lambda path: path.name)

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from text4seg.models.backbone import Backbone
+from text4seg.models.chat import LLAVA, Layout
 from text4seg.models.families.auto_processor import AutoGeometry, OwnProcessor, token_types
 from text4seg.models.families.languages import finish_logits
 from text4seg.models.loading import load_model, local_or_hub
@@ -62,8 +63,17 @@ def processor(settings: ModelSettings) -> OwnProcessor:
     return from_parts(settings, config, own)
 
 
-def from_parts(settings: ModelSettings, config: PreTrainedConfig, own: Any) -> OwnProcessor:
+def from_parts(
+    settings: ModelSettings, config: PreTrainedConfig, own: Any, layout: Layout = LLAVA, longer: bool = False
+) -> OwnProcessor:
     """A processor from a configuration and transformers' own processor.
+
+    Args:
+        settings: of the model.
+        config: the checkpoint's.
+        own: transformers' processor.
+        layout: what `text4seg_v1` means for this family.
+        longer: stretch pictures to their own longer side and leave the side to the processor.
 
     Raises:
         ValueError: as `processor`.
@@ -83,8 +93,8 @@ def from_parts(settings: ModelSettings, config: PreTrainedConfig, own: Any) -> O
     own.tokenizer.chat_template = own.chat_template
     image_token_id = int(getattr(config, "image_token_id", None) or config.image_token_index)
     side = _fix_side(settings, config, own.image_processor)
-    geometry = AutoGeometry.of(own, side, image_token_id, names)
-    return OwnProcessor(own, geometry, image_token_id, settings, token_types(own, geometry, names))
+    geometry = AutoGeometry.of(own, side, image_token_id, names, longer)
+    return OwnProcessor(own, geometry, image_token_id, settings, token_types(own, geometry, names), layout)
 
 
 def load(settings: ModelSettings) -> Backbone:

@@ -1,0 +1,59 @@
+"""DeepSeek-VL through transformers' own classes: 1.3B with SigLIP alone, 7B with SigLIP and SAM-B side by side.
+
+Reads the community's ``-hf`` layout (``deepseek-community/deepseek-vl-7b-chat``). Pictures are stretched to a square of
+their own longer side before the checkpoint's processor makes its sizes of it, and `text4seg_v1` is the chat text, both
+as in the published training of Text4Seg.
+
+Source: DeepSeek-VL (arXiv 2403.05525).
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from text4seg.models.backbone import Backbone
+from text4seg.models.chat import Layout
+from text4seg.models.families import auto
+from text4seg.models.families.auto_processor import OwnProcessor
+from text4seg.models.loading import load_model, local_or_hub, read_config
+from text4seg.models.settings import ModelSettings
+
+DEFAULT = "deepseek-community/deepseek-vl-7b-chat"
+KINDS = ("deepseek_vl", "deepseek_vl_hybrid")
+ORIGINAL = "multi_modality"
+"""The `model_type` of the first authors' checkpoints."""
+SYSTEM = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, and assist the user with a variety of tasks using natural language."
+)
+"""What the chat checkpoints were trained with; part of their interface."""
+LAYOUT = Layout(start="{bos}" + SYSTEM + "\n\n", question="User: ", gap="", answer="\n\nAssistant:", end="{eos}")
+
+
+def processor(settings: ModelSettings) -> OwnProcessor:
+    """The checkpoint's own processor, without the weights.
+
+    Raises:
+        ValueError: the checkpoint cannot be found or is no DeepSeek-VL in transformers' layout, or `image_size` is not
+            its own.
+    """
+    path = settings.path or DEFAULT
+    kind = read_config(path).get("model_type")
+    if kind not in KINDS:
+        raise ValueError(
+            f"`model.path` {path!r} holds a {kind} checkpoint; family deepseek_vl needs {' or '.join(KINDS)}."
+            + (" For the first authors' layout take its twin below deepseek-community/." if kind == ORIGINAL else "")
+        )
+    config = local_or_hub(AutoConfig, path)
+    return auto.from_parts(settings, config, local_or_hub(AutoProcessor, path), LAYOUT, longer=True)
+
+
+def load(settings: ModelSettings) -> Backbone:
+    """Model and processor.
+
+    Raises:
+        ValueError: as `processor`; or weights are missing from the checkpoint.
+    """
+    made = processor(settings)
+    model, loaded = load_model(AutoModelForImageTextToText, settings.path or DEFAULT, settings)
+    return auto.backbone(model, made, loaded)
