@@ -10,6 +10,7 @@ import pytest
 import torch
 from checkpoints import REFERENCE, picture, write_llava_original
 from reference.weights import picture as reference_picture
+from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText
 
 from text4seg.models.backbone import Backbone
@@ -62,6 +63,15 @@ def test_an_adapter_is_folded_into_its_base(tmp_path) -> None:
     assert torch.allclose(found.double(), base + 4 / 2 * b @ a, atol=1e-6)
     with pytest.raises(AssertionError):
         check(logits_of(load(path)))
+
+
+def test_weights_and_adapter_as_safetensors(tmp_path) -> None:
+    path = Path(write_llava_original(tmp_path, "lora"))
+    wanted = logits_of(load(path))
+    for folder, old, new in ((tmp_path / "base", "pytorch_model", "model"), (path, "adapter_model", "adapter_model")):
+        save_file(torch.load(folder / f"{old}.bin", weights_only=True), folder / f"{new}.safetensors")
+        (folder / f"{old}.bin").unlink()
+    assert np.array_equal(logits_of(load(path)), wanted)
 
 
 def test_an_adapter_of_zeros_changes_nothing(tmp_path) -> None:

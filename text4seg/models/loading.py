@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from text4seg.models.integrity import integrity, refuse_incomplete
 from text4seg.models.settings import ModelSettings
@@ -38,6 +38,12 @@ def read_config(path: str) -> dict[str, Any]:
         return PreTrainedConfig.get_config_dict(path)[0]
     except Exception as error:
         raise _unreadable(path, "the reader of config.json", error) from error
+
+
+def find_file(path: str, name: str) -> Path | None:
+    """A file of a checkpoint (fetched where `path` is a hub name); None where it has no such file."""
+    found = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
 
 
 def _unreadable(path: str, reader: str, error: Exception) -> ValueError:

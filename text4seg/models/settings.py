@@ -43,7 +43,7 @@ class ModelSettings:
     image_size: int | None = None
     """Side in pixels that images are stretched to; null: the checkpoint's own. compose: any multiple of the patch, position embeddings are interpolated."""
     chat: str = "checkpoint"
-    """checkpoint (its own template) or text4seg_v1 (the text that the published training rendered)."""
+    """checkpoint (its own template) or text4seg_v1 (the text that the published training rendered; for InternVL2 they are the same)."""
     template: str | None = None
     """auto: a chat template (Jinja) in place of the checkpoint's own, for checkpoints that have none."""
     image_options: dict[str, Any] = field(default_factory=dict)

@@ -4,6 +4,8 @@ They come with code of their own and with other names; here their configuration 
 weights are put into the native ones, so that none of that code has to run. The language model is an InternLM2 (a Llama
 whose queries, keys and values lie in one matrix, grouped by key head), a Qwen2 or 3, a Phi-3 or a Llama.
 
+An adapter is trained on the split matrices; one that others trained on InternLM2's fused matrix does not fit.
+
 Source: InternVL2 (OpenGVLab, 2024); checked against the published code by `tests/models/test_internvl.py`.
 """
 

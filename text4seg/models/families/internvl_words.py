@@ -9,15 +9,13 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tokenizers import decoders, normalizers
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer, TokenizersBackend
 from transformers.convert_slow_tokenizer import SentencePieceExtractor
-from transformers.utils import cached_file
 
-from text4seg.models.loading import local_or_hub
+from text4seg.models.loading import find_file, local_or_hub
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 FRAME = ("<img>", "</img>")
@@ -74,14 +72,14 @@ def published_tokenizer(path: str, raw: dict[str, Any]) -> PreTrainedTokenizerBa
     Raises:
         ValueError: it cannot be read, is of an unknown class, lacks the image's tokens, or there is no chat text.
     """
-    file = _file(path, "tokenizer_config.json")
+    file = find_file(path, "tokenizer_config.json")
     own = json.loads(file.read_text(encoding="utf-8")) if file else {}
     kind = own.get("tokenizer_class", "")
     if kind not in CLASSES and kind not in ("InternLM2Tokenizer", "InternLM2TokenizerFast"):
         raise ValueError(
             f"{path!r} has a tokenizer of class {kind!r}; known: InternLM2Tokenizer, {', '.join(CLASSES)}."
         )
-    whole = _file(path, "tokenizer.json") is not None
+    whole = find_file(path, "tokenizer.json") is not None
     if whole or kind in CLASSES:
         reader = TokenizersBackend if whole else CLASSES[kind]
         tokenizer = local_or_hub(reader, path, model_specific_special_tokens=NAMED_TOKENS)
@@ -94,7 +92,7 @@ def published_tokenizer(path: str, raw: dict[str, Any]) -> PreTrainedTokenizerBa
     tokenizer.init_kwargs.pop("auto_map", None)  # a saved copy needs no code of the checkpoint's
     if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) >= raw["llm_config"]["vocab_size"]:
         raise ValueError(f"{path!r} is incomplete: its tokenizer_config.json has no {IMAGE_TOKEN}.")
-    source = _file(path, "conversation.py")
+    source = find_file(path, "conversation.py")
     if source is not None:
         starts = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
         found = conversation(source.read_text(encoding="utf-8"), raw["template"], raw.get("system_message"))
@@ -140,14 +138,9 @@ def _text(node: ast.expr | None) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _file(path: str, name: str) -> Path | None:
-    found = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
-    return None if found is None else Path(found)
-
-
 def _as_sentencepiece(tokenizer: Any, path: str) -> None:
     """transformers leaves out the blank that a sentencepiece model may put before every piece of plain text."""
-    file = _file(path, "tokenizer.model")
+    file = find_file(path, "tokenizer.model")
     assert file is not None, "transformers has just read it"
     if not SentencePieceExtractor(str(file)).proto.normalizer_spec.add_dummy_prefix:
         return

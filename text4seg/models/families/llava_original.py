@@ -32,11 +32,10 @@ from transformers import (
     PreTrainedTokenizerBase,
     TokenizersBackend,
 )
-from transformers.utils import cached_file
 
 from text4seg.models.families.languages import image_token
 from text4seg.models.integrity import refuse_incomplete
-from text4seg.models.loading import held, local_or_hub, quiet, read_config
+from text4seg.models.loading import find_file, held, local_or_hub, quiet, read_config
 from text4seg.models.settings import ModelSettings
 
 PROJECTOR, LORA, EXTRAS = "mm_projector.bin", "adapter_config.json", "non_lora_trainables.bin"
@@ -78,7 +77,7 @@ def read_original(settings: ModelSettings, path: str, raw: dict[str, Any]) -> Or
     vision = settings.vision or raw["mm_vision_tower"]
     tower = local_or_hub(AutoConfig, vision)
     tower = getattr(tower, "vision_config", tower)
-    tokenizer = _tokenizer(path if _file(path, "tokenizer_config.json") else base)
+    tokenizer = _tokenizer(path if find_file(path, "tokenizer_config.json") else base)
     select = raw.get("mm_vision_select_feature", "patch")
     config = LlavaConfig(
         vision_config=tower,
@@ -133,9 +132,9 @@ def _language_and_projector(found: Original) -> dict[str, Tensor]:
     weights = read_weights(found.base)
     if found.base == found.path:
         return weights
-    extras = _file(found.path, EXTRAS)
-    if _file(found.path, LORA) is None:
-        file = _file(found.path, PROJECTOR)
+    extras = find_file(found.path, EXTRAS)
+    if find_file(found.path, LORA) is None:
+        file = find_file(found.path, PROJECTOR)
         assert file is not None, "the base was chosen by it"
         return weights | _load(file)
     if extras is None:
@@ -151,10 +150,10 @@ def read_weights(path: str) -> dict[str, Tensor]:
         ValueError: there are none, or they cannot be read.
     """
     for name in WHOLE:
-        index, one = _file(path, f"{name}.index.json"), _file(path, name)
+        index, one = find_file(path, f"{name}.index.json"), find_file(path, name)
         if index is not None:
             pieces = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            files = [_file(path, piece) for piece in pieces]
+            files = [find_file(path, piece) for piece in pieces]
             lost = [piece for piece, file in zip(pieces, files, strict=True) if file is None]
             if lost:
                 raise ValueError(f"{path!r} lacks {lost[0]}, which its index names.")
@@ -177,10 +176,10 @@ def _load(file: Path) -> dict[str, Tensor]:
 
 def _fold(weights: dict[str, Tensor], path: str) -> None:
     """Add an adapter's ``B A alpha / r`` to the weights that it adapts, in float32."""
-    file = _file(path, "adapter_model.safetensors") or _file(path, "adapter_model.bin")
+    file = find_file(path, "adapter_model.safetensors") or find_file(path, "adapter_model.bin")
     if file is None:
         raise ValueError(f"{path!r} has {LORA} but no adapter_model.safetensors or adapter_model.bin.")
-    stated = _file(path, LORA)
+    stated = find_file(path, LORA)
     assert stated is not None
     config, adapter = json.loads(stated.read_text(encoding="utf-8")), _load(file)
     scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
@@ -233,8 +232,8 @@ def _llama(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _base(settings: ModelSettings, path: str, raw: dict[str, Any]) -> str:
-    adapter = _file(path, LORA)
-    if adapter is None and _file(path, PROJECTOR) is None:
+    adapter = find_file(path, LORA)
+    if adapter is None and find_file(path, PROJECTOR) is None:
         raise ValueError(f"{path!r} holds neither {' nor '.join(WHOLE)}, {LORA} or {PROJECTOR}: there are no weights.")
     stated = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") if adapter else None
     base = settings.language or stated or raw.get("_name_or_path")
@@ -244,16 +243,11 @@ def _base(settings: ModelSettings, path: str, raw: dict[str, Any]) -> str:
 
 
 def _whole(path: str) -> bool:
-    return any(_file(path, name) or _file(path, f"{name}.index.json") for name in WHOLE)
+    return any(find_file(path, name) or find_file(path, f"{name}.index.json") for name in WHOLE)
 
 
 def _tokenizer(path: str) -> PreTrainedTokenizerBase:
-    whole = _file(path, "tokenizer.json") is not None
+    whole = find_file(path, "tokenizer.json") is not None
     tokenizer = local_or_hub(TokenizersBackend if whole else LlamaTokenizer, path)
     tokenizer.chat_template = tokenizer.chat_template or CHAT
     return tokenizer
-
-
-def _file(path: str, name: str) -> Path | None:
-    found = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
-    return None if found is None else Path(found)
