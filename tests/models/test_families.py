@@ -13,7 +13,7 @@ from text4seg.models.lora import apply_lora, choose_trained
 from text4seg.models.loss import answer_loss
 from text4seg.models.module import Text4SegModule
 from text4seg.models.processor import model_inputs
-from text4seg.models.registry import load_backbone, load_processor
+from text4seg.models.registry import load_backbone, load_processor, load_skeleton
 from text4seg.models.settings import LoraSettings, LossSettings, ModelSettings, OptimSettings
 
 TURNS = (
@@ -63,6 +63,18 @@ def test_answer_loss_equals_the_full_logits_loss(settings, reduction) -> None:
     counts = (batch["labels"][:, 1:] != -100).sum(1)
     wanted = losses.sum() / counts.sum() if reduction == "token" else (losses.sum(1) / counts).mean()
     assert abs(float(found.detach()) - float(wanted.detach())) < 1e-6
+
+
+def test_a_skeleton_counts_what_the_model_has(settings) -> None:
+    if settings.family == "compose":
+        with pytest.raises(ValueError, match="says how large"):
+            load_skeleton(settings)
+        return
+    whole, bare = load_backbone(settings), load_skeleton(settings)
+    assert (bare.vision, bare.projector, bare.language) == (whole.vision, whole.projector, whole.language)
+    assert all(p.is_meta for p in bare.model.parameters())
+    reports = [apply_lora(backbone, LoraSettings(rank=2)) for backbone in (whole, bare)]
+    assert reports[0] == reports[1]
 
 
 def test_one_lora_step_changes_adapters_only(settings) -> None:

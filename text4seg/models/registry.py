@@ -40,7 +40,7 @@ def load_skeleton(settings: ModelSettings) -> Backbone:
     """The model without weights (on the meta device) and without a processor, to count and to name its parts.
 
     Its numbers come from the checkpoint's folder, or from `model.architecture` where only a hub name is given. A family
-    may say how a folder is read (`skeleton_config`) and what the parts are called (`parts_of`).
+    may read a folder in its own way (`skeleton_config`, None where there is none) and name the parts (`parts_of`).
 
     Raises:
         ValueError: neither is there, or they make no model.
@@ -50,10 +50,8 @@ def load_skeleton(settings: ModelSettings) -> Backbone:
 
     family = _family(settings)
     try:
-        if hasattr(family, "skeleton_config") and (settings.path is None or Path(settings.path).is_dir()):
-            config = family.skeleton_config(settings)
-        else:
-            config = _stated_config(settings, AutoConfig)
+        own = family.skeleton_config(settings) if hasattr(family, "skeleton_config") else None
+        config = own or _stated_config(settings, AutoConfig)
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
     except (TypeError, KeyError, RuntimeError) as error:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from text4seg.config import Config
 from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
-from text4seg.models.registry import load_skeleton
+from text4seg.models.registry import load_processor, load_skeleton
 from text4seg.models.settings import ModelSettings
 
 GPUS = (1, 4, 8)
@@ -107,7 +108,7 @@ def estimate(config: Config) -> Estimate:
         ValueError: neither the checkpoint's folder nor `model.architecture` says how large the model is.
     """
     backbone = load_skeleton(config.model)
-    tokens = image_tokens(backbone)
+    tokens = _image_tokens(backbone, config.model)
     report = choose_trained(backbone, replace(config.model, gradient_checkpointing=False))
     rows, cols = config.data.grid
     answer = round(rows * cols * TOKENS_A_CELL) if config.data.codec == "full" else rows * TOKENS_A_ROW
@@ -117,9 +118,12 @@ def estimate(config: Config) -> Estimate:
     return replace(made, memory=tuple(_memory(report, activations, config, gpus) for gpus in GPUS))
 
 
-def image_tokens(backbone: Backbone) -> int:
-    """Tokens of a picture as the configuration states them; 0 where it states none."""
-    return int(getattr(backbone.core.config, "image_seq_length", 0) or 0)
+def _image_tokens(backbone: Backbone, settings: ModelSettings) -> int:
+    """Tokens of a picture: as the configuration states them, else as the folder's processor makes them."""
+    stated = getattr(backbone.core.config, "image_seq_length", None)
+    if stated:
+        return int(stated)
+    return load_processor(settings).geometry.num_tokens if settings.path and Path(settings.path).is_dir() else 0
 
 
 def _memory(report: LoraReport, activations: float, config: Config, gpus: int) -> Memory:

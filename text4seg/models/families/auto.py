@@ -109,8 +109,8 @@ def load(settings: ModelSettings) -> Backbone:
     return backbone(model, made, loaded)
 
 
-def backbone(model: PreTrainedModel, made: OwnProcessor, loaded: str) -> Backbone:
-    """Name the parts of a loaded model.
+def parts_of(model: PreTrainedModel) -> dict[str, str]:
+    """What vision, projector and language are called in a model, with weights or without.
 
     Raises:
         ValueError: it has no part by any of the names that are known.
@@ -122,9 +122,19 @@ def backbone(model: PreTrainedModel, made: OwnProcessor, loaded: str) -> Backbon
         if not found:
             raise ValueError(f"{type(model).__name__} has no {part} by the name of {' or '.join(names)}.")
         parts[part] = found[0]
+    return parts
+
+
+def backbone(model: PreTrainedModel, made: OwnProcessor, loaded: str) -> Backbone:
+    """Name the parts of a loaded model.
+
+    Raises:
+        ValueError: as `parts_of`.
+    """
     # DeepSeek-VL's second tower takes pictures as they come; the others cast by themselves.
     model.get_submodule("model").register_forward_pre_hook(_cast_pictures, with_kwargs=True)
     both = model.config.model_type in BIDIRECTIONAL
+    parts = parts_of(model)
     return AutoBackbone(
         model,
         made,

@@ -8,6 +8,7 @@ Source: InternVL2 (OpenGVLab, 2024); checkpoints such as ``OpenGVLab/InternVL2-8
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import (
@@ -63,13 +64,13 @@ def load(settings: ModelSettings) -> Backbone:
     return Backbone(model, made, loaded=loaded, files=_files(made), saved_as_read=not found.published)
 
 
-def skeleton_config(settings: ModelSettings) -> InternVLConfig:
-    """The native configuration of a checkpoint's folder.
+def skeleton_config(settings: ModelSettings) -> InternVLConfig | None:
+    """The native configuration of a checkpoint's folder; None for a hub name.
 
     Raises:
         ValueError: as `processor`.
     """
-    return _checkpoint(settings).config
+    return _checkpoint(settings).config if settings.path and Path(settings.path).is_dir() else None
 
 
 def _checkpoint(settings: ModelSettings) -> Checkpoint:
