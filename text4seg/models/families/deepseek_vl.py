@@ -1,6 +1,7 @@
 """DeepSeek-VL through transformers' own classes: 1.3B with SigLIP alone, 7B with SigLIP and SAM-B side by side.
 
-Reads the community's ``-hf`` layout (``deepseek-community/deepseek-vl-7b-chat``). Pictures are stretched to a square of
+Reads the community's layout (``deepseek-community/deepseek-vl-7b-chat``) and the first authors'
+(``deepseek-ai/deepseek-vl-7b-chat``, see `deepseek_vl_original`). Pictures are stretched to a square of
 their own longer side before the checkpoint's processor makes its sizes of it, and `text4seg_v1` is the chat text, both
 as in the published training of Text4Seg.
 
@@ -15,6 +16,7 @@ from text4seg.models.backbone import Backbone
 from text4seg.models.chat import Layout
 from text4seg.models.families import auto
 from text4seg.models.families.auto_processor import OwnProcessor
+from text4seg.models.families.deepseek_vl_original import load_original, native_config, own_processor
 from text4seg.models.loading import load_model, local_or_hub, read_config
 from text4seg.models.settings import ModelSettings
 
@@ -29,6 +31,14 @@ SYSTEM = (
 """What the chat checkpoints were trained with; part of their interface."""
 LAYOUT = Layout(start="{bos}" + SYSTEM + "\n\n", question="User: ", gap="", answer="\n\nAssistant:", end="{eos}")
 
+TEMPLATE = (
+    "{{ bos_token }}" + SYSTEM + "\n\n{% for m in messages %}{{ 'User: ' if m.role == 'user' else 'Assistant: ' }}"
+    "{% for part in m.content %}{{ '<image_placeholder>' if part.type == 'image' else part.text }}{% endfor %}"
+    "{{ '\n\n' if m.role == 'user' else eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""For the first authors' checkpoints, which keep their chat text in code."""
+
 
 def processor(settings: ModelSettings) -> OwnProcessor:
     """The checkpoint's own processor, without the weights.
@@ -38,14 +48,19 @@ def processor(settings: ModelSettings) -> OwnProcessor:
             its own.
     """
     path = settings.path or DEFAULT
-    kind = read_config(path).get("model_type")
+    raw = read_config(path)
+    kind = raw.get("model_type")
+    if kind == ORIGINAL:
+        own = own_processor(raw, path, TEMPLATE)
+        return auto.from_parts(settings, native_config(raw, own.image_token_id), own, LAYOUT, longer=True)
     if kind not in KINDS:
         raise ValueError(
-            f"`model.path` {path!r} holds a {kind} checkpoint; family deepseek_vl needs {' or '.join(KINDS)}."
-            + (" For the first authors' layout take its twin below deepseek-community/." if kind == ORIGINAL else "")
+            f"`model.path` {path!r} holds a {kind} checkpoint; family deepseek_vl needs "
+            f"{', '.join(KINDS)} or {ORIGINAL}."
         )
-    config = local_or_hub(AutoConfig, path)
-    return auto.from_parts(settings, config, local_or_hub(AutoProcessor, path), LAYOUT, longer=True)
+    return auto.from_parts(
+        settings, local_or_hub(AutoConfig, path), local_or_hub(AutoProcessor, path), LAYOUT, longer=True
+    )
 
 
 def load(settings: ModelSettings) -> Backbone:
@@ -55,5 +70,10 @@ def load(settings: ModelSettings) -> Backbone:
         ValueError: as `processor`; or weights are missing from the checkpoint.
     """
     made = processor(settings)
-    model, loaded = load_model(AutoModelForImageTextToText, settings.path or DEFAULT, settings)
+    path = settings.path or DEFAULT
+    raw = read_config(path)
+    if raw.get("model_type") == ORIGINAL:
+        model, loaded = load_original(path, native_config(raw, made.image_token_id), settings)
+    else:
+        model, loaded = load_model(AutoModelForImageTextToText, path, settings)
     return auto.backbone(model, made, loaded)
