@@ -73,6 +73,18 @@ class VariantSettings:
 
 
 @dataclass
+class AugmentSettings:
+    """How training pictures vary. Only semantic questions are touched: others may speak of places and sizes."""
+
+    flip: float = 0.0
+    """Probability that picture and mask are mirrored."""
+    crops: int = 0
+    """Every picture has so many fixed crops; each visit draws one of them or the whole picture."""
+    smallest: float = 0.5
+    """Smallest crop, as a share of the picture's sides."""
+
+
+@dataclass
 class DataSettings:
     """Shards -> batches."""
 
@@ -94,6 +106,7 @@ class DataSettings:
     """Points `{at: progress 0..1, VARIANT: weight, ...}`; training draws a sample's variant with weights interpolated between them. Empty: always codec and grid."""
     format_hint: bool = False
     """Append the codec and the grid size to the question (a model that is trained on several needs to be told)."""
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     turns: str = "all"
     """all: a sample's turns are one conversation; one: each visit draws one of them (cheap variety, and no answer can be copied from an earlier one)."""
     batch_size: int = 8

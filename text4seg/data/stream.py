@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
+from text4seg.data.augment import augmented
 from text4seg.data.image import open_image
 from text4seg.data.items import cell_labels, conversation
 from text4seg.data.lanes import Lane, Read, read
@@ -196,6 +197,8 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         if self.settings.turns == "one":
             turn = rng.choice(variant.turns(sample))
             sample = replace(sample, turns=sample.turns[turn : turn + 1], masks=sample.masks[turn : turn + 1])
+        augment = generator("augment", self.seed, epoch, record.key)
+        image, sample = augmented(image, sample, self.settings.augment, augment)
         turns: Turns = conversation(sample, variant, self.settings.format_hint)
         if not variant.answer:
             turns = [(turns[0][0], None)]

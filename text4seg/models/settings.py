@@ -38,6 +38,10 @@ class ModelSettings:
     """compose: hub name or folder of a causal language model. The projector is new and random: train it as a whole with `lora.projector: full`. llava: the base of an original adapter or of mm_projector.bin."""
     language_layers: int | None = None
     """compose: keep only the first so many decoder layers."""
+    merge: int = 1
+    """compose: so many by so many patches become one image token (their features side by side); fewer tokens make faster steps."""
+    cache_features: str | None = None
+    """compose: folder in which the frozen tower's features of every picture are kept, so that each is looked at once; also across runs."""
     options: dict[str, Any] = field(default_factory=dict)
     """Sizes for a tiny model that starts from random weights."""
     image_size: int | None = None

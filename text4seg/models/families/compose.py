@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import (
@@ -30,6 +32,7 @@ from text4seg.models.families.open_clip_tower import (
     open_clip_statistics,
 )
 from text4seg.models.families.towers import TowerFacts, tower_facts, tower_side
+from text4seg.models.features import FeatureCache
 from text4seg.models.integrity import refuse_incomplete
 from text4seg.models.loading import load_model, local_or_hub, quiet
 from text4seg.models.processor import ImageGeometry, Processor, image_statistics
@@ -92,11 +95,13 @@ def load(settings: ModelSettings) -> Backbone:
             vision_width=parts.facts.width,
             prefix=parts.facts.prefix,
             norm=parts.facts.norm,
+            merge=settings.merge,
             interpolates=parts.facts.interpolates,
             vision=parts.vision,
             language=parts.language,
         )
         model = ComposeForConditionalGeneration.join(config, tower, causal, dtype)
+    _keep_features(model, settings)
     layers = f" of the first {settings.language_layers} layers" if settings.language_layers else ""
     loaded = f"{parts.vision}: {tower_from}; {parts.language}: all weights{layers} loaded; projector: RANDOM, new"
     return Backbone(model, made, loaded=loaded)
@@ -114,7 +119,9 @@ def _saved_processor(settings: ModelSettings, path: str) -> Processor:
     layers = config.text_config.num_hidden_layers
     if settings.language_layers not in (None, layers):
         raise ValueError(f"`model.language_layers` must be {layers} for {path!r}, got {settings.language_layers}.")
-    geometry = ImageGeometry(config.image_size, config.patches, *image_statistics(path))
+    if settings.merge not in (1, config.merge):
+        raise ValueError(f"`model.merge` must be {config.merge} for {path!r}, got {settings.merge}.")
+    geometry = ImageGeometry(config.image_size, config.patches // config.merge**2, *image_statistics(path))
     tokenizer = local_or_hub(AutoTokenizer, path)
     return _checked(Processor(tokenizer, geometry, config.image_token_id, settings.chat, settings.image_place))
 
@@ -122,7 +129,13 @@ def _saved_processor(settings: ModelSettings, path: str) -> Processor:
 def _saved(settings: ModelSettings, path: str) -> Backbone:
     made = _saved_processor(settings, path)
     model, loaded = load_model(ComposeForConditionalGeneration, path, settings)
+    _keep_features(model, settings)
     return Backbone(model, made, loaded=loaded)
+
+
+def _keep_features(model: ComposeForConditionalGeneration, settings: ModelSettings) -> None:
+    if settings.cache_features:
+        model.model.cache = FeatureCache(Path(settings.cache_features), model.model.vision_tower)
 
 
 def _parts(settings: ModelSettings) -> Parts:
@@ -138,6 +151,9 @@ def _parts(settings: ModelSettings) -> Parts:
         vision_config = getattr(vision_config, "vision_config", vision_config)  # a whole CLIP holds its tower
     side = tower_side(vision_config, settings.image_size, vision)
     facts = tower_facts(vision_config, side, vision)
+    across = math.isqrt(facts.patches)
+    if across % settings.merge:
+        raise ValueError(f"`model.merge` must divide the {across} patches a side of {vision!r}, got {settings.merge}.")
     text_config = language_config(language, settings.language_layers)
     tokenizer = local_or_hub(AutoTokenizer, language)
     return Parts(vision, language, vision_config, text_config, side, facts, tokenizer, image_token(tokenizer))
@@ -145,7 +161,7 @@ def _parts(settings: ModelSettings) -> Parts:
 
 def _processor(settings: ModelSettings, parts: Parts) -> Processor:
     of = open_clip_statistics if parts.vision.startswith(PREFIX) else image_statistics
-    geometry = ImageGeometry(parts.side, parts.facts.patches, *of(parts.vision))
+    geometry = ImageGeometry(parts.side, parts.facts.patches // settings.merge**2, *of(parts.vision))
     return _checked(Processor(parts.tokenizer, geometry, parts.image_token_id, settings.chat, settings.image_place))
 
 

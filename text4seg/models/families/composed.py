@@ -7,6 +7,7 @@ Axis legend: B batch, T tokens, S side in pixels, P patches, C width of the towe
 from __future__ import annotations
 
 import inspect
+import math
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from text4seg.models.families.composed_config import ComposeConfig
 from text4seg.models.families.languages import finish_logits
 from text4seg.models.families.towers import run_tower
+from text4seg.models.features import FeatureCache
 
 
 class Projector(nn.Module):
@@ -38,6 +40,20 @@ class Projector(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features to token embeddings."""
         return self.linear_2(self.act(self.linear_1(features)))
+
+
+def merge_patches(patches_BPC: Tensor, merge: int) -> Tensor:
+    """Put the features of ``merge * merge`` neighbours side by side: ``[B, P, C]`` -> ``[B, P / m^2, m^2 * C]``.
+
+    Args:
+        patches_BPC: a square of patches, row by row.
+        merge: divides the side of the square.
+    """
+    if merge == 1:
+        return patches_BPC
+    side = math.isqrt(patches_BPC.shape[1]) // merge
+    cells = patches_BPC.unflatten(1, (side, merge, side, merge)).transpose(2, 3)
+    return cells.flatten(3).flatten(1, 2)
 
 
 def _width(language_model: PreTrainedModel) -> int:
@@ -66,8 +82,9 @@ class ComposeModel(ComposePreTrainedModel):
     def __init__(self, config: ComposeConfig, language_model: PreTrainedModel) -> None:
         super().__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        self.multi_modal_projector = Projector(config.vision_width, _width(language_model))
+        self.multi_modal_projector = Projector(config.vision_width * config.merge**2, _width(language_model))
         self.language_model = language_model
+        self.cache: FeatureCache | None = None
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -80,6 +97,9 @@ class ComposeModel(ComposePreTrainedModel):
 
     def patch_features(self, pixels: Tensor) -> Tensor:
         """Patches ``[B, P, C]`` behind the tower's final norm, without class token and registers."""
+        return self.cache(pixels, self._look) if self.cache else self._look(pixels)
+
+    def _look(self, pixels: Tensor) -> Tensor:
         tower = self.vision_tower
         out_BTC = run_tower(tower, pixels.to(tower.dtype), self.config.interpolates)
         patches_BPC = out_BTC[:, self.config.prefix :]
@@ -121,7 +141,8 @@ class ComposeModel(ComposePreTrainedModel):
         embeds_BTD = self.get_input_embeddings()(ids_BT.masked_fill(image_BT, 0))
         if pixels is None:
             return embeds_BTD
-        tokens_BPD = self.multi_modal_projector(self.patch_features(pixels))
+        merged_BPC = merge_patches(self.patch_features(pixels), self.config.merge)
+        tokens_BPD = self.multi_modal_projector(merged_BPC)
         if int(image_BT.sum()) != tokens_BPD.shape[0] * tokens_BPD.shape[1]:
             raise ValueError(
                 f"{int(image_BT.sum())} image tokens for {tokens_BPD.shape[0]} pictures of {tokens_BPD.shape[1]} each."
@@ -151,7 +172,7 @@ class ComposeForConditionalGeneration(ComposePreTrainedModel, GenerationMixin):
             model = cls(config)
         model.model.vision_tower = tower
         model.model.language_model = causal.base_model
-        model.model.multi_modal_projector = Projector(config.vision_width, _width(causal)).to(dtype)
+        model.model.multi_modal_projector = Projector(config.vision_width * config.merge**2, _width(causal)).to(dtype)
         model.lm_head = _finished(causal.get_output_embeddings(), config)
         model.tie_weights()
         model.generation_config = causal.generation_config

@@ -19,6 +19,7 @@ class ComposeConfig(PreTrainedConfig):
         vision_width: width of a patch token.
         prefix: tokens that the tower puts before its patches.
         norm: the tower's final norm, where it does not apply it to its patches.
+        merge: so many by so many patches become one image token.
         interpolates: the tower is told to interpolate its position embeddings.
         vision: name of the tower's checkpoint.
         language: name of the language model's checkpoint.
@@ -37,6 +38,7 @@ class ComposeConfig(PreTrainedConfig):
         vision_width: int = 0,
         prefix: int = 0,
         norm: str = "",
+        merge: int = 1,
         interpolates: bool = False,
         vision: str = "",
         language: str = "",
@@ -50,6 +52,7 @@ class ComposeConfig(PreTrainedConfig):
         self.vision_width = vision_width
         self.prefix = prefix
         self.norm = norm
+        self.merge = merge
         self.interpolates = interpolates
         self.vision = vision
         self.language = language
