@@ -137,3 +137,9 @@ def test_cells_alone_need_a_weight(tmp_path):
     with pytest.raises(ValueError, match=r"`data.variants.seen.answer` is false, .*`loss.cells`"):
         check(load(path, []))
     check(load(path, ["loss.cells=1"]))
+
+
+@pytest.mark.parametrize("word", ["model.merge=2", "model.cache_features=here"])
+def test_settings_of_composed_models_are_refused_elsewhere(word) -> None:
+    with pytest.raises(ValueError, match=r"is for family compose, not tiny"):
+        check(load("conf/tiny.yaml", [word]))

@@ -42,7 +42,9 @@ def augmented(
     if any(turn.task not in SEMANTIC for turn in sample.turns):
         return image, sample
     number = rng.randint(0, settings.crops)
-    flip = rng.random() < settings.flip and not any(SIDED.search(label) for turn in sample.turns for label in turn.labels)
+    flip = rng.random() < settings.flip and not any(
+        SIDED.search(label) for turn in sample.turns for label in turn.labels
+    )
     masks = sample.masks
     if number:
         height, width = masks.shape[1:]

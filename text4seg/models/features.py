@@ -8,7 +8,6 @@ Axis legend: B batch, S side in pixels, P patches, C width of the tower.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -67,7 +66,7 @@ class FeatureCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as stream:
                 np.save(stream, array.numpy())
-            os.replace(stream.name, path)
+            Path(stream.name).replace(path)
         except OSError as error:
             self._full = True
             warnings.warn(f"features are no longer kept in {self.folder}: {error}", stacklevel=2)

@@ -41,6 +41,10 @@ LOWEST: dict[str, float] = {
     "data.val.build.limit": 1,
     "data.train.build.shards": 1,
     "data.val.build.shards": 1,
+    "data.augment.flip": 0,
+    "data.augment.crops": 0,
+    "data.augment.smallest": 0.05,
+    "model.merge": 1,
     "loss.cells": 0,
     "optim.lr": 0,
     "optim.weight_decay": 0,
@@ -49,7 +53,12 @@ LOWEST: dict[str, float] = {
     "model.lora.rank": 1,
     "decoding.max_new_tokens": 1,
 }
-HIGHEST: dict[str, float] = {"optim.warmup_ratio": 1, "model.lora.dropout": 1}
+HIGHEST: dict[str, float] = {
+    "optim.warmup_ratio": 1,
+    "model.lora.dropout": 1,
+    "data.augment.flip": 1,
+    "data.augment.smallest": 1,
+}
 CHOICES: dict[str, Sequence[Any]] = {
     "trainer.precision": PRECISIONS,
     "trainer.strategy": ("auto", "ddp", "zero2"),
@@ -91,6 +100,9 @@ def check(config: Config) -> None:
             "`model.quantize` freezes the weights it holds; train them through `model.lora.enabled: true`."
         )
     Curriculum(config.data)
+    only = [name for name, usual in (("merge", 1), ("cache_features", None)) if getattr(config.model, name) != usual]
+    if only and config.model.family != "compose":
+        raise ValueError(f"`model.{only[0]}` is for family compose, not {config.model.family}; take it away.")
     for name in ("train", "val"):
         recipe = getattr(config.data, name).build
         if recipe is not None:

@@ -133,8 +133,9 @@ def _saved(settings: ModelSettings, path: str) -> Backbone:
     return Backbone(model, made, loaded=loaded)
 
 
-def _keep_features(model: ComposeForConditionalGeneration, settings: ModelSettings) -> None:
+def _keep_features(model: PreTrainedModel, settings: ModelSettings) -> None:
     if settings.cache_features:
+        assert isinstance(model, ComposeForConditionalGeneration)
         model.model.cache = FeatureCache(Path(settings.cache_features), model.model.vision_tower)
 
 
