@@ -69,6 +69,7 @@ def models(tmp_path_factory) -> dict[str, list[str]]:
             f"model.language={write_language(folder / 'language', 'qwen3')}",
         ],
     }
+    words["smol"] = [*words["compose"], "model.language_layers=1", f"model.cache_features={folder / 'features'}"]
     return {name: [*found, "model.dtype=float32"] for name, found in words.items()}
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from text4seg.data.lanes import lanes_of
 from text4seg.data.position import Cursor, Position
-from text4seg.data.settings import VariantSettings
+from text4seg.data.settings import AugmentSettings, VariantSettings
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
 from text4seg.data.stream import Seat, TrainStream
@@ -222,3 +222,17 @@ def test_a_position_survives_its_state():
     position.advance(1, Cursor(((1, 2), (3, 4)), 5, 6, 7, 8))
     assert Position.load(position.state()) == position
     assert position.batches == 1
+
+
+def test_crops_and_flips_change_answers_and_come_again_after_a_resume(tmp_path):
+    make(tmp_path / "set", count=12, shards=2, task="conditioned")
+    options = {"augment": AugmentSettings(flip=0.5, crops=4, smallest=0.4)}
+    plain = batches(stream_of(tmp_path / "set", Position.start(1)), 0, 12)
+    varied = batches(stream_of(tmp_path / "set", Position.start(1), **options), 0, 12)
+    assert [told(batch)[0] for batch in varied] == [told(batch)[0] for batch in plain]
+    assert 4 < sum(a["texts"] != b["texts"] for a, b in zip(varied, plain, strict=True)) <= 12
+    position = Position.start(1)
+    for batch in varied[:5]:
+        position.advance(batch["origin"].worker, batch["origin"].cursor)
+    resumed = batches(stream_of(tmp_path / "set", position, **options), 0, 7)
+    assert [told(batch) for batch in resumed] == [told(batch) for batch in varied[5:]]
