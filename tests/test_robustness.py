@@ -276,7 +276,7 @@ def test_broken_records_are_counted_and_told(config, tmp_path, capsys, workers):
 def test_every_skipped_record_counts(config, tmp_path):
     run = tmp_path / "run"
     config = write_config(tmp_path, train=40)
-    words = [*MODEL, *SHORT, "trainer.steps=4", "data.batch_size=4", "data.max_length=96", f"run_dir={run}"]
+    words = [*MODEL, *SHORT, "trainer.steps=4", "data.batch_size=4", "data.max_length=92", f"run_dir={run}"]
     assert main(["--config", str(config), *words]) == 0
     checkpoint = next((run / "checkpoints").iterdir())
     state = torch.load(checkpoint, weights_only=True)["ShardDataModule"]

@@ -25,6 +25,7 @@ from text4seg.data.settings import DataSettings, SplitSettings
 from text4seg.data.shards.build import ensure
 from text4seg.data.shards.index import Index
 from text4seg.data.stream import Seat
+from text4seg.data.variants import Curriculum
 from text4seg.decoding.generate import generate
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import parse
@@ -231,13 +232,15 @@ def _data(settings: EvaluateSettings, config: Config) -> DataSettings:
         split = SplitSettings(shards=settings.shards, build=settings.build, limit=settings.limit)
     elif settings.limit is not None:
         split = replace(split, limit=settings.limit)
-    return replace(
+    changed = replace(
         data,
         val=split,
         codec=settings.codec or data.codec,
         grid=settings.grid or data.grid,
         val_batch_size=settings.batch_size or data.val_batch_size,
     )
+    Curriculum(changed)  # refuses a codec and a grid that cannot be, before shards are built for them
+    return changed
 
 
 def _ensure(data: DataSettings) -> None:
