@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from text4seg.data.settings import DataSettings
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.models.settings import LossSettings, ModelSettings, OptimSettings
-from text4seg.training.settings import TrainerSettings
+from text4seg.training.settings import StageSettings, TrainerSettings
 
 
 @dataclass
@@ -35,6 +35,8 @@ class Config:
     data: DataSettings = field(default_factory=DataSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
+    stages: list[StageSettings] = field(default_factory=list)
+    """A training in stages, in place of `data.variants` and `data.curriculum`; see docs/grounding.md."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
 
@@ -151,10 +153,21 @@ def _check_keys(given: Any, schema: Any, where: str, prefix: str = "") -> None:
             raise ValueError(f"{where}: `{prefix}{name}` is no setting{_nearest(str(name), prefix, schema)}")
         inner = _dataclass_in(types[name])
         if inner is not None:
+            if "list[" in str(types[name]):
+                _check_list(value, inner, where, f"{prefix}{name}")
+                continue
             if value is not None and not isinstance(value, dict):
                 known = ", ".join(item.name for item in fields(inner))
                 raise ValueError(f"{where}: `{prefix}{name}` holds settings ({known}), got {value!r}.")
             _check_keys(value, inner, where, f"{prefix}{name}.")
+
+
+def _check_list(given: Any, schema: Any, where: str, key: str) -> None:
+    known = ", ".join(item.name for item in fields(schema))
+    if given is not None and not (isinstance(given, list) and all(isinstance(entry, dict) for entry in given)):
+        raise ValueError(f"{where}: `{key}` is a list of settings ({known}), to be given as a whole; got {given!r}.")
+    for number, entry in enumerate(given or []):
+        _check_keys(entry, schema, where, f"{key}[{number}].")
 
 
 def _nearest(name: str, prefix: str, schema: Any) -> str:

@@ -54,7 +54,7 @@ class Journal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
     ) -> None:
         """Note the rate that this step uses; at its end the schedule stands at the next one's."""
-        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._rate = max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int

@@ -57,7 +57,8 @@ class Curriculum:
 
     def weights(self, progress: float) -> Mapping[str, float]:
         """Weights of the variants at a progress in 0..1, linear between the points."""
-        before = max((p for p in self.points if p[0] <= progress), key=lambda p: p[0], default=self.points[0])
+        # Of points at one place the last holds from there on: that is how a border without a transition is written.
+        before = max(reversed([p for p in self.points if p[0] <= progress]), key=lambda p: p[0], default=self.points[0])
         after = min((p for p in self.points if p[0] > progress), key=lambda p: p[0], default=self.points[-1])
         width = after[0] - before[0]
         share = (progress - before[0]) / width if width > 0 else 0.0

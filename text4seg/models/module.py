@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from torchmetrics import MeanMetric
 from text4seg.models.backbone import Backbone
 from text4seg.models.loss import IGNORE_LABEL, answer_loss, cell_loss
 from text4seg.models.processor import model_inputs
-from text4seg.models.settings import LossSettings, OptimSettings
+from text4seg.models.settings import LossSettings, OptimSettings, Phase
 
 
 class Text4SegModule(LightningModule):
@@ -29,14 +31,22 @@ class Text4SegModule(LightningModule):
         loss: how token losses are averaged.
         optim: optimizer and schedule.
         steps: optimizer steps of the whole training.
+        phases: stretches with rates, parts and losses of their own; none: one rate for all that trains.
 
     Raises:
-        ValueError: nothing requires a gradient, or an unknown schedule.
+        ValueError: nothing requires a gradient, an unknown schedule, or a phase with a part that does not train.
     """
 
     strict_loading = False
 
-    def __init__(self, backbone: Backbone, loss: LossSettings, optim: OptimSettings, steps: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        loss: LossSettings,
+        optim: OptimSettings,
+        steps: int,
+        phases: Sequence[Phase] = (),
+    ) -> None:
         super().__init__()
         if optim.schedule not in ("linear", "cosine", "constant"):
             raise ValueError(f"`optim.schedule` must be linear, cosine or constant, got {optim.schedule!r}.")
@@ -46,15 +56,18 @@ class Text4SegModule(LightningModule):
         self.mean = MeanMetric(nan_strategy="disable")
         if not any(p.requires_grad for p in self.parameters()):
             raise ValueError("nothing trains: `model.lora.enabled` is false and `model.train` is empty.")
+        self.phases = tuple(phases) or (Phase(1.0, optim.lr, cells=loss.cells),)
+        self._check_parts()
 
     def answer_loss(self, batch: dict[str, Any]) -> Tensor:
         """Loss of a batch from `Processor.collate`, a scalar; with the cells' loss where image tokens name them."""
         inputs, head = model_inputs(batch), self.backbone.logits
-        if "cells" not in batch:
+        weight = self.phase(self.global_step).cells
+        if "cells" not in batch or not weight:
             hidden_BTD = self.backbone.hidden_states(inputs)
             return answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
         hidden_BTD, middle_BTD = self.backbone.hidden_states_at(inputs, self.loss.cells_layer)
-        cells = self.loss.cells * cell_loss(middle_BTD, batch["cells"], head)
+        cells = weight * cell_loss(middle_BTD, batch["cells"], head)
         if (batch["labels"] == IGNORE_LABEL).all():  # a curriculum may begin with nothing but cells
             return cells + 0.0 * hidden_BTD.sum()  # ranks wait for the gradients of every layer
         return cells + answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
@@ -81,15 +94,48 @@ class Text4SegModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over what trains, with the schedule stepped once an optimizer step."""
-        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = self._groups()
         optimizer = torch.optim.AdamW(
-            trained,
-            lr=self.optim.lr,
+            [{"params": weights} for weights in groups.values()],
+            lr=max(phase.lr for phase in self.phases),
             betas=(self.optim.betas[0], self.optim.betas[1]),
             weight_decay=self.optim.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [partial(self.rate, part) for part in groups])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        """What trains, by part where phases tell parts apart; the head goes with the language model."""
+        names = {part: {id(p) for p in self.backbone.part(part).parameters()} for part in ("vision", "projector")}
+        groups: dict[str, list[torch.nn.Parameter]] = {}
+        for weight in self.parameters():
+            if weight.requires_grad:
+                part = next((part for part, ids in names.items() if id(weight) in ids), "language")
+                groups.setdefault(part if self._told_apart else "all", []).append(weight)
+        return groups
+
+    @property
+    def _told_apart(self) -> bool:
+        return any(phase.parts for phase in self.phases)
+
+    def _check_parts(self) -> None:
+        asked = {part for phase in self.phases for part in phase.parts}
+        still = sorted(asked - set(self._groups())) if asked else []
+        if still:
+            raise ValueError(
+                f"a stage trains `{still[0]}`, but no weight of it trains; see `model.train` and `model.lora` "
+                "(projector, vision)."
+            )
+
+    def phase(self, step: int) -> Phase:
+        """The phase that a step lies in."""
+        return next((phase for phase in self.phases if step / self.steps < phase.until), self.phases[-1])
+
+    def rate(self, part: str, step: int) -> float:
+        """Learning rate of a part at a step, as a share of the highest of all phases; 0 where it stands still."""
+        phase, highest = self.phase(step), max(phase.lr for phase in self.phases)
+        learns = not phase.parts or part in phase.parts
+        return self.factor(step) * phase.lr / highest if learns and highest else 0.0
 
     def factor(self, step: int) -> float:
         """Learning rate at a step as a share of the highest."""

@@ -82,6 +82,19 @@ class LossSettings:
     """Decoder layer behind which they are named; null: half of the layers, so that the layers above can read what was found."""
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with its own learning rate, trained parts and loss."""
+
+    until: float
+    """Share of the training's steps at which it ends."""
+    lr: float
+    parts: tuple[str, ...] = ()
+    """vision, projector, language; empty: all that train."""
+    cells: float = 0.0
+    """Weight of the loss on cells (`LossSettings.cells`)."""
+
+
 @dataclass
 class OptimSettings:
     """AdamW and its schedule (paper Table 7)."""

@@ -16,6 +16,7 @@ from text4seg.data.tasks.settings import TaskSettings, preset
 from text4seg.data.types import Task
 from text4seg.data.variants import Curriculum
 from text4seg.models.settings import FAMILIES
+from text4seg.training.stages import check_stages, unfolded
 
 MONITORS = ("val/cIoU", "val/gIoU", "val/mIoU", "val/ok")
 """Scores of which more is better."""
@@ -99,7 +100,7 @@ def check(config: Config) -> None:
         raise ValueError(
             "`model.quantize` freezes the weights it holds; train them through `model.lora.enabled: true`."
         )
-    Curriculum(config.data)
+    _check_ways(config)
     only = [name for name, usual in (("merge", 1), ("cache_features", None)) if getattr(config.model, name) != usual]
     if only and config.model.family != "compose":
         raise ValueError(f"`model.{only[0]}` is for family compose, not {config.model.family}; take it away.")
@@ -107,6 +108,12 @@ def check(config: Config) -> None:
         recipe = getattr(config.data, name).build
         if recipe is not None:
             _check_recipe(recipe, f"data.{name}.build")
+
+
+def _check_ways(config: Config) -> None:
+    """What is taught at any time: the curriculum's variants, or the stages."""
+    check_stages(config)
+    Curriculum(unfolded(config))
     silent = [name for name, variant in config.data.variants.items() if not variant.answer]
     if silent and not config.loss.cells:
         raise ValueError(

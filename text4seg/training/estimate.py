@@ -16,6 +16,7 @@ from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.registry import load_processor, load_skeleton
 from text4seg.models.settings import ModelSettings
+from text4seg.training.stages import stage_lines
 
 GPUS = (1, 4, 8)
 GIB = 2**30
@@ -88,6 +89,7 @@ class Estimate:
             )
         batch, accumulate, steps = config.data.batch_size, config.trainer.accumulate, config.trainer.steps
         yield f"{steps:,} steps of {batch} samples x {accumulate} accumulated on each GPU:"
+        yield from (f"  {line}" for line in stage_lines(config))
         for gpus in GPUS:
             samples = gpus * batch * accumulate
             tokens = steps * samples * self.length

@@ -29,6 +29,7 @@ from text4seg.models.registry import load_backbone
 from text4seg.models.strategy import make_strategy
 from text4seg.report.stamp import write_stamp
 from text4seg.training.folder import checkpoint_of, ranks_of, step_of
+from text4seg.training.stages import phases_of, stage_lines, unfolded
 
 STEPS = Path("logs", "steps.csv")
 """A run that has this file has trained."""
@@ -85,14 +86,15 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
     checkpoint = checkpoint_of(run)
     backbone = load_backbone(config.model)
     report = choose_trained(backbone, config.model)
-    module = Text4SegModule(backbone, config.loss, config.optim, settings.steps)
+    staged, phases = unfolded(config), phases_of(config)
+    module = Text4SegModule(backbone, config.loss, config.optim, settings.steps, phases)
     data = ShardDataModule(
-        replace(config.data, max_length=min(config.data.max_length, backbone.context or config.data.max_length)),
+        replace(staged, max_length=min(config.data.max_length, backbone.context or config.data.max_length)),
         backbone.processor,
         config.seed,
         Progress(settings.accumulate, settings.steps),
         _teller(console),
-        cells=config.loss.cells > 0,
+        cells=max(phase.cells for phase in module.phases) > 0,
     )
     callbacks = _callbacks(config, run, data, console)
     trainer = _trainer(config, run, callbacks, checkpoint)
@@ -102,7 +104,9 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
             _announce(console, run, backbone, report)
             if data.data.max_length < config.data.max_length:
                 console.print(f"context:    {data.data.max_length} tokens; longer samples are left out")
-            if config.loss.cells and backbone.processor.image_place == "first":
+            for line in stage_lines(config):
+                console.print(f"stage:      {line}", highlight=False)
+            if data.cells and backbone.processor.image_place == "first":
                 console.print("cells:      image tokens stand before the question they answer; see model.image_place")
             write_whole(run / "config.yaml", to_yaml(config))
             write_stamp(run, config, backbone, report)

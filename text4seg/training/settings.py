@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass
+class StageSettings:
+    """One stretch of a staged training. Whatever it leaves open is as in the rest of the configuration."""
+
+    name: str = ""
+    length: float = 1.0
+    """Relative to the other stages' lengths; all together make `trainer.steps`."""
+    train: list[str] = field(default_factory=list)
+    """Parts that learn: vision, projector, language; empty: all that train at all. The others stand still (rate 0)."""
+    lr: float | None = None
+    """In place of `optim.lr`; warm-up and decay still span the whole training."""
+    codec: str | None = None
+    grid: list[int] | None = None
+    tasks: list[str] = field(default_factory=list)
+    """As of a variant: with `data.turns: one`, draw the turn among those of these tasks."""
+    plain: bool = False
+    """As of a variant: ask with the first wording of each list."""
+    answer: bool = True
+    """False: no answer is taught, only the labels of the image tokens (`cells`)."""
+    cells: float | None = None
+    """In place of `loss.cells`."""
+    fade: float = 0.0
+    """Share of the stage over which the one before fades out, sample by sample."""
 
 
 @dataclass
