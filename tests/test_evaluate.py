@@ -107,3 +107,26 @@ def test_an_unknown_wording_is_refused_before_anything_is_loaded(run, capsys):
     assert evaluate.main(words(run, "wording", "wording=some")) == 2
     assert "`wording` must be stored, all or a number" in capsys.readouterr().err
     assert EvaluateSettings().wording == "stored"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """The embedded model as a run: what it answers is worth something, and questions differ in length."""
+    folder = tmp_path_factory.mktemp("demo")
+    words = ["model.family=tiny", "model.lora.rank=2", *SHORT, "decoding.max_new_tokens=null", "data.format_hint=true"]
+    config = write_config(folder, val=3)
+    assert fit.main(["--config", str(config), *words, "data.grid=[8, 8]", f"run_dir={folder}/run"]) == 0
+    return folder / "run"
+
+
+def test_float64_gives_the_same_bytes_over_batch_sizes(demo):
+    found = []
+    for size in (1, 4, 8):
+        name = f"batch{size}"
+        more = ["dtype=float64", "limit=3", f"batch_size={size}"]
+        assert evaluate.main([*words(demo, name), *more]) == 0
+        found.append(told(demo, name))
+        report = json.loads((demo / "eval" / name / "report.json").read_text())
+        assert report["timing"]["batch_size"] == size
+        assert report["scores"]["gIoU"] > 0.2, "an answer that is noise could not tell whether padding matters"
+    assert found[0] == found[1] == found[2]

@@ -24,7 +24,11 @@ from text4seg.report.run import check_run
 from text4seg.report.settings import EvaluateSettings, check_wording
 from text4seg.training.checks import check_values
 
-CHOICES = {"decoding.paint": ("nearest", "smooth"), "refine.name": REFINERS}
+CHOICES = {
+    "decoding.paint": ("nearest", "smooth"),
+    "refine.name": REFINERS,
+    "dtype": ("float64", "float32", "bfloat16", "float16"),
+}
 LOWEST = {"limit": 1, "batch_size": 1, "sheet": 0, "gallery": 0, "decoding.max_new_tokens": 1}
 
 

@@ -108,3 +108,10 @@ def test_an_attention_that_does_not_exist(checkpoints) -> None:
     assert load_backbone(settings).core.config._attn_implementation == "sdpa"
     with pytest.raises(ValueError, match=r"`model.attention` 'quick' cannot be used"):
         load_backbone(checkpoints.settings("llava", attention="quick"))
+
+
+def test_float64_is_fused_attention() -> None:
+    backbone = load_backbone(ModelSettings(dtype="float64"))
+    assert backbone.core.config.get_text_config()._attn_implementation == "sdpa"
+    with pytest.raises(ValueError, match="eager is no float64"):
+        load_backbone(ModelSettings(dtype="float64", attention="eager"))

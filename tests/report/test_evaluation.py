@@ -52,7 +52,7 @@ def run(tmp_path, monkeypatch):
         backbone.processor.encode = lambda image, turns: asked.append(turns[0][0]) or turns[0][0]
         backbone.processor.collate = lambda encoded, side: prompts_of(encoded)
         config = Config(data=DataSettings(val=SplitSettings(shards="DIR"), val_batch_size=2))
-        monkeypatch.setattr(evaluation, "load_run", lambda *_: (config, backbone))
+        monkeypatch.setattr(evaluation, "load_run", lambda *_, **__: (config, backbone))
         monkeypatch.setattr(evaluation, "weights_of", lambda *_: tmp_path / "no weights")
         (tmp_path / "no weights").mkdir(exist_ok=True)
         index = SimpleNamespace(shards=[], tasks={"referring": len(items)})

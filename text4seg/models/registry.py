@@ -27,13 +27,28 @@ def load_backbone(settings: ModelSettings) -> Backbone:
     Raises:
         ValueError: unknown family, its checkpoint cannot be read, or it has no such attention.
     """
+    attention = _attention(settings)
     backbone: Backbone = _family(settings).load(settings)
-    if settings.attention:
+    if attention:
         try:
-            backbone.core.set_attn_implementation(settings.attention)
+            backbone.core.set_attn_implementation(attention)
         except (ValueError, ImportError) as error:
-            raise ValueError(f"`model.attention` {settings.attention!r} cannot be used: {error}") from error
+            raise ValueError(f"`model.attention` {attention!r} cannot be used: {error}") from error
     return backbone
+
+
+def _attention(settings: ModelSettings) -> str | None:
+    """Which attention to set, None: the family's choice.
+
+    transformers' eager attention takes its softmax in float32, where float64's lowest number, with which it masks, is
+    minus infinity: a token that may look at nothing (the padding on the left) becomes NaN, and with it whatever stands
+    in the same batch. Fused attention stays in float64.
+    """
+    if settings.dtype != "float64":
+        return settings.attention
+    if settings.attention == "eager":
+        raise ValueError("`model.attention` eager is no float64 (its softmax is float32): leave it open, or take sdpa.")
+    return settings.attention or "sdpa"
 
 
 def load_skeleton(settings: ModelSettings) -> Backbone:

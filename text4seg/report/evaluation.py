@@ -51,6 +51,8 @@ SPREAD = "spread"
 DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
 UNIMPORTANT = ("run", "name", "device", "gallery", "sheet")
 """Settings that change no answer."""
+ELSEWHERE = ("run", "name", "device", "batch_size")
+"""Settings that stand elsewhere in the report than under `settings`."""
 Tell = Callable[[int, int | None, float], None]
 
 
@@ -110,7 +112,7 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
     assert settings.run is not None
     here = join()
     which = "base" if settings.before else settings.which
-    config, backbone = load_run(settings.run, which, settings.device == SPREAD)
+    config, backbone = load_run(settings.run, which, settings.device == SPREAD, dtype=settings.dtype)
     examiner = _examiner(settings, config, backbone)
     data = _data(settings, config)
     if here.rank == 0:
@@ -127,7 +129,8 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
     wait_for_all()
     if here.rank:
         return Evaluation({}, {}, 0, folder)
-    found = _conclude(settings, questions, log, here, str(examiner.device))
+    how = {"processes": here.world, "batch_size": data.val_batch_size, "device": str(examiner.device)}
+    found = _conclude(settings, questions, log, how)
     log.remove()
     return found
 
@@ -155,8 +158,8 @@ def _answer(questions: Questions, size: int, examiner: Examiner, log: AnswerLog,
             tell(count, share, ious / count)
 
 
-def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, here: Seat, device: str) -> Evaluation:
-    """Write the report of all ranks' answers."""
+def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, how: dict[str, Any]) -> Evaluation:
+    """Write the report of all ranks' answers; `how` they were had belongs to the timing."""
     batches = list(log.read().values())
     lines = [line for batch in batches for line in batch.records]
     if not lines:
@@ -169,13 +172,12 @@ def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, 
         "shards": str(questions.folder),
         **summarise(lines),
         "left_out": questions.broken,
-        "settings": {name: value for name, value in asdict(settings).items() if name not in ("run", "name", "device")},
+        "settings": {name: value for name, value in asdict(settings).items() if name not in ELSEWHERE},
         "stamp": made_with(),
         "timing": {
             "seconds": round(seconds, 3),
             "items_per_second": round(len(lines) / seconds, 3) if seconds else None,
-            "processes": here.world,
-            "device": device,
+            **how,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         },
     }

@@ -58,7 +58,7 @@ def weights_of(folder: Path, which: str) -> Path:
 
 
 def load_run(
-    run_dir: str | Path, which: str = "best", spread: bool = False, whole: bool = False
+    run_dir: str | Path, which: str = "best", spread: bool = False, whole: bool = False, dtype: str | None = None
 ) -> tuple[Config, Backbone]:
     """Settings and model of a run.
 
@@ -67,6 +67,7 @@ def load_run(
         which: ``best`` or ``last`` trained weights, or ``base``: the model before tuning.
         spread: put the layers on all GPUs (and into memory) of this machine.
         whole: the base in its own bits, also where it trained in fewer: what is merged into it would be rounded.
+        dtype: compute in this type (float64 too) in place of the run's; in its own bits.
 
     Returns:
         the run's settings and its backbone in evaluation mode, on the CPU.
@@ -81,13 +82,24 @@ def load_run(
 
     if spread:
         config.model.device_map = "auto"
-    if whole:
+    if whole or dtype:
         config.model.quantize = None
+    config.model.dtype = dtype or config.model.dtype
     backbone = load_backbone(config.model)
     if which != "base":
         _put_on(backbone, weights_of(folder, which), config.model)
+    if dtype:
+        _hold_in(backbone, dtype)
     backbone.model.eval()
     return config, backbone
+
+
+def _hold_in(backbone: Backbone, dtype: str) -> None:
+    """Hold every weight in one type; PEFT brings adapters in float32."""
+    import torch
+
+    for weight in backbone.model.parameters():  # not `model.to`, which would also round the rotary tables
+        weight.data = weight.data.to(getattr(torch, dtype))
 
 
 def _put_on(backbone: Backbone, weights: Path, settings: ModelSettings) -> None:

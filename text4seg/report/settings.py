@@ -48,6 +48,8 @@ class EvaluateSettings:
     """Control: ask for another object of the same picture and score against the original mask."""
     batch_size: int | None = None
     """Items decoded at once; null: the run's `data.val_batch_size`."""
+    dtype: str | None = None
+    """Compute in float64, float32, bfloat16 or float16; null: as the run holds its weights. In float64 the answers do not depend on the batch size; in the others near ties may fall either way."""
     sheet: int = 12
     """Items on the picture sheet, spread evenly over the set."""
     gallery: int = 60
