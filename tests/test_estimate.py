@@ -74,7 +74,7 @@ def test_the_dry_run_needs_no_weights_and_reads_back(capsys, monkeypatch) -> Non
     assert yaml.safe_load(out)["trainer"]["strategy"] == "zero2"
     assert "# OpenGVLab/InternVL2-8B: 8,075,365,376 parameters" in out
     assert "# trained: 168,820,736 (2.05%), LoRA of rank 64 on 226 layers" in out
-    assert "8 GPUs: global batch 128, 4,342,400 samples, about 2,275 million tokens" in out
+    assert "33,925 steps of 128 samples (8 ranks x 4 at once x 4): 4,342,400 samples, about 2,275 million tokens" in out
 
 
 @pytest.mark.parametrize(

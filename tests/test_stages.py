@@ -88,7 +88,7 @@ def staged_module(config: Config) -> Text4SegModule:
     settings = ModelSettings(path="random", options=sizes, lora=LoraSettings(projector="full"))
     backbone = load_backbone(settings)
     choose_trained(backbone, settings)
-    return Text4SegModule(backbone, LossSettings(), config.optim, config.trainer.steps, phases_of(config))
+    return Text4SegModule(backbone, LossSettings(), config.optim, 1000, phases_of(config))
 
 
 def test_a_part_that_is_not_named_stands_still():
@@ -127,7 +127,6 @@ stages = st.lists(
 def test_phases_and_curriculum_change_at_the_same_step(drawn, steps, data):
     made = [StageSettings(f"s{n}", length, grid=grid, fade=fade) for n, (length, fade, grid) in enumerate(drawn)]
     config = Config(stages=made)
-    config.trainer.steps = steps
     check(config)
     progress = data.draw(st.integers(0, steps - 1)) / steps
     weights = {name: w for name, w in Curriculum(unfolded(config)).weights(progress).items() if w > 0}
@@ -136,7 +135,7 @@ def test_phases_and_curriculum_change_at_the_same_step(drawn, steps, data):
     assert set(weights) <= {f"s{number}", f"s{number - 1}"}
     if not made[number].fade:
         assert set(weights) == {f"s{number}"}
-    assert len(list(stage_lines(config))) == len(made)
+    assert len(list(stage_lines(config, steps))) == len(made)
 
 
 @pytest.mark.parametrize(

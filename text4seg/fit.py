@@ -10,7 +10,6 @@ logs/. A stopped run goes on with --resume to the numbers that it would have had
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from text4seg.config import Config, load, load_whole, to_yaml
 from text4seg.mistakes import guarded
 from text4seg.training.checks import check
 from text4seg.training.folder import choose
+from text4seg.training.launch import local_rank
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,13 +78,13 @@ def _fit(config: Config, run: Path) -> int:
     from text4seg.training.fit import fit
 
     # Every process of a node runs this door; one of them talks.
-    console = Console(quiet=os.environ.get("LOCAL_RANK", "0") != "0")
+    console = Console(quiet=local_rank() != 0)
     done = fit(config, run, console)
     if done.skipped:
         example = f", e.g. {done.reasons[0]}" if done.reasons else "; logs/steps.csv says at which steps"
         console.print(f"skipped {done.skipped} broken or too long records{example}", style="yellow", markup=False)
-    if done.steps < config.trainer.steps:
-        console.print(f"stopped at step {done.steps} of {config.trainer.steps}; go on with --resume {run}")
+    if done.steps < done.planned:
+        console.print(f"stopped at step {done.steps} of {done.planned}; go on with --resume {run}")
         return 130
     if done.scores:
         console.print(score_table({"best": done.scores}, str(run), prefix="val/"))

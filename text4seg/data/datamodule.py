@@ -171,6 +171,24 @@ def lanes_in(split: SplitSettings) -> int:
     return len(split.mix) if any(part.weight is not None for part in split.mix.values()) else 1
 
 
+def counted(settings: DataSettings, expected: bool = False) -> int | None:
+    """Samples of a training epoch, from the shards' indices; None where there are none yet.
+
+    Args:
+        expected: take the stated `samples` of a set that is not built.
+    """
+    total = 0
+    for split in sets_of(settings.train, "train").values():
+        try:
+            folder = folder_at(split.shards, settings.remote, settings.cache) if split.shards else folder_of(split)
+            total += Index.load(folder).samples
+        except ValueError:
+            if not expected or split.samples is None:
+                return None
+            total += split.samples
+    return total
+
+
 def folder_of(split: SplitSettings | SetSettings, name: str = "train") -> Path:
     """Where a set's shards lie; a recipe without a folder gets one named after its digest.
 

@@ -24,6 +24,8 @@ PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 TASKS = (*get_args(Task), "semantic", "mix")
 LOWEST: dict[str, float] = {
     "trainer.steps": 1,
+    "trainer.epochs": 0,
+    "trainer.global_batch": 1,
     "trainer.accumulate": 1,
     "trainer.nodes": 1,
     "trainer.threads": 1,
@@ -38,6 +40,7 @@ LOWEST: dict[str, float] = {
     "data.max_length": 1,
     "data.pad_to_multiple_of": 1,
     "data.val.limit": 1,
+    "data.train.samples": 1,
     "data.train.build.limit": 1,
     "data.val.build.limit": 1,
     "data.train.build.shards": 1,

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from text4seg.config import Config
+from text4seg.data.datamodule import counted
 from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.registry import load_processor, load_skeleton
 from text4seg.models.settings import ModelSettings
+from text4seg.training.plan import plan
 from text4seg.training.stages import stage_lines
 
 GPUS = (1, 4, 8)
@@ -87,16 +89,21 @@ class Estimate:
                 f"  {_gpus(row.gpus)}: {row.weights / GIB:.1f} weights + {row.optimizer / GIB:.2f} optimizer and "
                 f"gradients + about {row.activations / GIB:.1f} activations = {row.total / GIB:.1f}"
             )
-        batch, accumulate, steps = config.data.batch_size, config.trainer.accumulate, config.trainer.steps
-        yield f"{steps:,} steps of {batch} samples x {accumulate} accumulated on each GPU:"
-        yield from (f"  {line}" for line in stage_lines(config))
+        yield from self._steps()
+
+    def _steps(self) -> Iterator[str]:
+        samples = counted(self.config.data, expected=True)
+        yield f"an epoch: {'unknown until the shards are built' if samples is None else f'{samples:,} samples'}"
         for gpus in GPUS:
-            samples = gpus * batch * accumulate
-            tokens = steps * samples * self.length
-            yield (
-                f"  {_gpus(gpus)}: global batch {samples}, {steps * samples:,} samples, about {tokens / 1e6:,.0f} "
-                "million tokens"
-            )
+            try:
+                planned = plan(self.config, gpus, samples)
+            except ValueError as error:
+                yield f"  {_gpus(gpus)}: {error}"
+                continue
+            if gpus == GPUS[0]:
+                yield from (f"  {line}" for line in stage_lines(self.config, planned.steps))
+            seen = planned.steps * planned.batch
+            yield f"  {planned}: {seen:,} samples, about {seen * self.length / 1e6:,.0f} million tokens"
 
 
 def _gpus(number: int) -> str:

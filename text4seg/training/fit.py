@@ -21,7 +21,7 @@ from text4seg.callbacks.resume import Resume
 from text4seg.callbacks.saver import Saver, StoppedError
 from text4seg.callbacks.score import Score
 from text4seg.config import Config, to_yaml
-from text4seg.data.datamodule import ShardDataModule
+from text4seg.data.datamodule import ShardDataModule, counted
 from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.module import Text4SegModule
@@ -29,6 +29,9 @@ from text4seg.models.registry import load_backbone
 from text4seg.models.strategy import make_strategy
 from text4seg.report.stamp import write_stamp
 from text4seg.training.folder import checkpoint_of, ranks_of, step_of
+from text4seg.training.hardware import Hardware, hardware
+from text4seg.training.launch import launched
+from text4seg.training.plan import Plan, plan
 from text4seg.training.stages import phases_of, stage_lines, unfolded
 
 STEPS = Path("logs", "steps.csv")
@@ -55,6 +58,7 @@ class Outcome:
         run: its folder.
         scores: of the best weights; empty without validation data.
         steps: done in all.
+        planned: steps of the whole training.
         skipped: records that this rank left out, also before a resume.
         reasons: why, for the first few of them since the start or the resume.
     """
@@ -62,6 +66,7 @@ class Outcome:
     run: Path
     scores: dict[str, float]
     steps: int
+    planned: int
     skipped: int
     reasons: list[str]
 
@@ -79,32 +84,36 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
             that is not a number.
         KeyboardInterrupt: Ctrl-C came twice, or before training.
     """
-    settings = config.trainer
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(config.seed)
+    devices = hardware(config.trainer)
+    if config.trainer.epochs is None:
+        plan(config, devices.ranks)  # a batch that cannot be split is refused before anything is loaded
     checkpoint = checkpoint_of(run)
+    _check_ranks(checkpoint, devices.ranks)
     backbone = load_backbone(config.model)
     report = choose_trained(backbone, config.model)
-    staged, phases = unfolded(config), phases_of(config)
-    module = Text4SegModule(backbone, config.loss, config.optim, settings.steps, phases)
     data = ShardDataModule(
-        replace(staged, max_length=min(config.data.max_length, backbone.context or config.data.max_length)),
+        replace(unfolded(config), max_length=min(config.data.max_length, backbone.context or config.data.max_length)),
         backbone.processor,
         config.seed,
-        Progress(settings.accumulate, settings.steps),
-        _teller(console),
-        cells=max(phase.cells for phase in module.phases) > 0,
+        tell=_teller(console),
+        cells=max([phase.cells for phase in phases_of(config)] or [config.loss.cells]) > 0,
     )
-    callbacks = _callbacks(config, run, data, console)
-    trainer = _trainer(config, run, callbacks, checkpoint)
-    _check_ranks(checkpoint, trainer.world_size)
+    planned = _plan(config, devices, data)
+    config = planned.settle(config)
+    data.progress = Progress(planned.accumulate, planned.steps)
+    module = Text4SegModule(backbone, config.loss, config.optim, planned.steps, phases_of(config))
+    callbacks = _callbacks(config, planned, run, data, console)
+    trainer = _trainer(config, planned, devices, run, callbacks, checkpoint)
     with _claimed(run, trainer.is_global_zero):
         if trainer.is_global_zero:
             _announce(console, run, backbone, report)
+            console.print(f"plan:       {planned}")
             if data.data.max_length < config.data.max_length:
                 console.print(f"context:    {data.data.max_length} tokens; longer samples are left out")
-            for line in stage_lines(config):
+            for line in stage_lines(config, planned.steps):
                 console.print(f"stage:      {line}", highlight=False)
             if data.cells and backbone.processor.image_place == "first":
                 console.print("cells:      image tokens stand before the question they answer; see model.image_place")
@@ -114,7 +123,14 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
     keeper = next(c for c in callbacks if isinstance(c, Keeper))
     journal = next(c for c in callbacks if isinstance(c, Journal))
-    return Outcome(run, keeper.best, trainer.global_step, data.position.skipped, journal.reasons)
+    return Outcome(run, keeper.best, trainer.global_step, planned.steps, data.position.skipped, journal.reasons)
+
+
+def _plan(config: Config, devices: Hardware, data: ShardDataModule) -> Plan:
+    """Epochs need the shards' index: this process builds it, unless several were launched at once."""
+    if config.trainer.epochs is not None and launched() is None:
+        data.prepare_data()
+    return plan(config, devices.ranks, counted(config.data))
 
 
 def _check_ranks(checkpoint: Path | None, world: int) -> None:
@@ -142,7 +158,7 @@ def _claimed(run: Path, main: bool) -> Iterator[None]:
         raise
 
 
-def _callbacks(config: Config, run: Path, data: ShardDataModule, console: Console) -> list[Callback]:
+def _callbacks(config: Config, planned: Plan, run: Path, data: ShardDataModule, console: Console) -> list[Callback]:
     settings = config.trainer
     score = Score(config.decoding, keep=settings.pictures)
     return [
@@ -151,29 +167,30 @@ def _callbacks(config: Config, run: Path, data: ShardDataModule, console: Consol
         Pictures(score, run / "pictures"),
         Journal(run / "logs", score, settings.log_every),
         Keeper(run, score, settings.monitor),
-        FitProgress(settings.steps, console),
+        FitProgress(planned.steps, console),
         Saver(run / "checkpoints", settings.checkpoint_every),
     ]
 
 
-def _trainer(config: Config, run: Path, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
+def _trainer(
+    config: Config, planned: Plan, devices: Hardware, run: Path, callbacks: list[Callback], checkpoint: Path | None
+) -> Trainer:
     settings = config.trainer
-    accelerator, devices = hardware(settings.accelerator, settings.devices)
     lora = config.model.lora
     unused = not lora.enabled or lora.vision  # LLaVA does not look at its tower's last layer
-    strategy = make_strategy(settings.strategy, config.data.batch_size, accelerator, devices * settings.nodes, unused)
-    every = settings.validate_every
+    strategy = make_strategy(settings.strategy, planned.micro, devices.accelerator, devices.ranks, unused)
+    every = settings.validate_every or planned.steps
     return Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=settings.nodes,
+        accelerator=devices.accelerator,
+        devices=devices.devices,
+        num_nodes=devices.nodes,
         strategy=strategy,
         precision=settings.precision,  # type: ignore[arg-type]
-        max_steps=settings.steps,
+        max_steps=planned.steps,
         max_epochs=-1,
-        accumulate_grad_batches=settings.accumulate,
+        accumulate_grad_batches=planned.accumulate,
         gradient_clip_val=config.optim.clip or None,
-        val_check_interval=every * settings.accumulate if every else settings.steps * settings.accumulate,
+        val_check_interval=every * planned.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=settings.log_every,
@@ -186,28 +203,6 @@ def _trainer(config: Config, run: Path, callbacks: list[Callback], checkpoint: P
         use_distributed_sampler=False,
         default_root_dir=str(run),
     )
-
-
-def hardware(accelerator: str, devices: int | str) -> tuple[str, int]:
-    """Accelerator and number of devices that `auto` stands for.
-
-    Raises:
-        ValueError: an unknown accelerator, more GPUs than there are, or a number below 1.
-    """
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise ValueError(f"`trainer.accelerator` must be auto, cpu or gpu, got {accelerator!r}.")
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if accelerator == "gpu" and not gpus:
-        raise ValueError("`trainer.accelerator` is gpu, but PyTorch sees no CUDA device here.")
-    if accelerator == "auto":
-        accelerator = "gpu" if gpus else "cpu"
-    if devices == "auto":
-        return accelerator, gpus if accelerator == "gpu" else 1
-    if not str(devices).isdigit() or int(devices) < 1:
-        raise ValueError(f"`trainer.devices` must be auto or a number from 1 on, got {devices!r}.")
-    if accelerator == "gpu" and int(devices) > gpus:
-        raise ValueError(f"`trainer.devices` is {devices}, but PyTorch sees {gpus} CUDA devices here.")
-    return accelerator, int(devices)
 
 
 def _announce(console: Console, run: Path, backbone: Backbone, report: LoraReport) -> None:

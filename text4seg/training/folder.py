@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from text4seg.config import Config
+from text4seg.training.launch import launched, local_rank
 
 RUNS = Path("runs")
 SHARED_NAME = "TEXT4SEG_RUN_DIR"
@@ -22,7 +23,7 @@ def choose(config: Config) -> Path:
     Raises:
         ValueError: `run_dir` holds a run already, or several launched processes would have to agree on a name.
     """
-    if SHARED_NAME in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+    if SHARED_NAME in os.environ and local_rank() != 0:
         return Path(os.environ[SHARED_NAME])
     if config.run_dir is not None:
         folder = Path(config.run_dir)
@@ -30,7 +31,7 @@ def choose(config: Config) -> Path:
             raise ValueError(
                 f"{folder} holds a run already. Continue it with --resume {folder}, or give another run_dir."
             )
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    elif (found := launched()) and found.ranks > 1:
         raise ValueError("several processes were launched: give `run_dir=...` so that they agree on the folder.")
     else:
         names = [RUNS / config.name, *(RUNS / f"{config.name}-{number}" for number in range(2, 10000))]

@@ -34,10 +34,14 @@ class StageSettings:
 class TrainerSettings:
     """How long, on what, how often."""
 
-    steps: int = 1000
-    """Optimizer steps."""
-    accumulate: int = 1
-    """Micro-batches a step."""
+    steps: int | None = None
+    """Optimizer steps; null: what `epochs` makes of them, or 1000."""
+    epochs: float | None = None
+    """In place of `steps`: passes over the training samples, counted in the shards' index."""
+    global_batch: int | None = None
+    """Samples a step over all devices; `accumulate` follows from it. null: batch_size x accumulate x devices."""
+    accumulate: int | None = None
+    """Micro-batches a step on each device; null: what `global_batch` needs, or 1."""
     strategy: str = "auto"
     """auto, ddp or zero2 (DeepSpeed stage 2)."""
     accelerator: str = "auto"

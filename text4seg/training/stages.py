@@ -44,9 +44,8 @@ def phases_of(config: Config) -> list[Phase]:
     ]
 
 
-def stage_lines(config: Config) -> Iterator[str]:
-    """A line a stage, in words."""
-    steps = config.trainer.steps
+def stage_lines(config: Config, steps: int) -> Iterator[str]:
+    """A line a stage, in words; `steps` of the whole training."""
     for stage, phase, (start, end) in zip(config.stages, phases_of(config), _borders(config), strict=True):
         way = _variant(stage, config.data)
         taught = f"{way.codec} {way.grid[0]}x{way.grid[1]}" if way.answer else "cells only"
