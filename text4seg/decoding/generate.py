@@ -17,7 +17,7 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from .bound import LONGEST, token_bound
 from .settings import DecodingSettings
-from .stop import AnswerEnds
+from .stop import AnswerEnds, end_tokens
 
 if TYPE_CHECKING:
     from text4seg.data.items import Items
@@ -80,7 +80,7 @@ def _greedy(model: Any, tokenizer: Any) -> Iterator[None]:
     """
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     own = core.generation_config
-    end = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+    end = end_tokens(core, tokenizer) or None
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     core.generation_config = GenerationConfig(do_sample=False, use_cache=True, eos_token_id=end, pad_token_id=pad)
     try:

@@ -1,4 +1,4 @@
-"""When an answer is finished: at ``</seg>``, or when it is plainly going round in circles.
+"""When an answer is finished: at ``</seg>``, at an end token, or when it is plainly going round in circles.
 
 The tag is plain text that a tokenizer may cut in any way, so the text is watched, not token ids.
 Axis legend: B answers of the batch, L tokens.
@@ -20,6 +20,14 @@ CLOSE = "</seg>"
 _SEPARATOR = re.compile(r"[|*\n]")
 _LETTERS = 512
 """So many letters without a separator are no label and no opening sentence, unless the labels themselves are long."""
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Tokens that end an answer: those of the checkpoint's generation settings, else the tokenizer's."""
+    own = model.generation_config.eos_token_id
+    stated = tokenizer.eos_token_id if own is None else own
+    tokens = stated if isinstance(stated, (list, tuple)) else [stated]
+    return [token for token in tokens if token is not None]
 
 
 class AnswerEnds(StoppingCriteria):
@@ -45,11 +53,12 @@ class AnswerEnds(StoppingCriteria):
         Returns:
             bool ``[B]``: which answers are finished.
         """
-        done = [
-            watch.ends(self._piece(token))
-            for watch, token in zip(self._watches, input_ids[:, -1].tolist(), strict=True)
-        ]
+        done = [self.after(row, token) for row, token in enumerate(input_ids[:, -1].tolist())]
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+    def after(self, row: int, token: int) -> bool:
+        """Whether answer number `row` is finished with this token; to be told each token once."""
+        return self._watches[row].ends(self._piece(token))
 
     def _piece(self, token: int) -> str:
         if token not in self._pieces:

@@ -34,8 +34,6 @@ PARTS = {
     "language": ("model.language_model", "model.text_model"),
 }
 """What transformers' classes call their parts. Qwen's merger lies inside its tower; the tower is its blocks then."""
-BIDIRECTIONAL = ("paligemma", "gemma3")
-"""Model types whose image tokens see what stands behind them: PaliGemma's also the question."""
 CELLS = 16
 """Image tokens a side where a checkpoint takes any size: as many as the mask's grid has by default."""
 
@@ -133,7 +131,6 @@ def backbone(model: PreTrainedModel, made: OwnProcessor, loaded: str) -> Backbon
     """
     # DeepSeek-VL's second tower takes pictures as they come; the others cast by themselves.
     model.get_submodule("model").register_forward_pre_hook(_cast_pictures, with_kwargs=True)
-    both = model.config.model_type in BIDIRECTIONAL
     parts = parts_of(model)
     return AutoBackbone(
         model,
@@ -142,8 +139,7 @@ def backbone(model: PreTrainedModel, made: OwnProcessor, loaded: str) -> Backbon
         projector=parts["projector"],
         language=parts["language"],
         loaded=loaded,
-        tree_attention=not both,
-        shared_prefix=model.config.model_type != "paligemma",
+        shared_prefix=model.config.model_type != "paligemma",  # whose image tokens see the question
     )
 
 

@@ -1,0 +1,160 @@
+"""Draft and verify: each pass of the model confirms as many guessed tokens as were right, for a whole batch at once.
+
+Lossless: a guess is taken only where it is what the model itself would write there, so the text is that of one token a
+pass. That holds for sampling too: at each place one token is drawn from the model's own distribution, and a guess is
+right when it is that token (this is rejection sampling with a draft that has no doubts: it is accepted with the
+probability that the model gives it, and otherwise what remains is drawn from).
+Axis legend: B answers, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from .answering import Answering
+from .cache import RaggedCache
+from .prefill import prefill
+from .verify import Branches, Verifier
+
+if TYPE_CHECKING:
+    from text4seg.models.backbone import Backbone
+
+Adjust = Callable[[int, Sequence[int], Tensor], Tensor]
+"""(number of the answer, its tokens so far, logits ``[V]``) -> other logits, as a logits processor of `generate`."""
+
+
+class Choice(Protocol):
+    """How a token is chosen."""
+
+    def __call__(self, number: int, logits_V: Tensor) -> int:
+        """The next token of answer `number`."""
+        ...
+
+
+class Widths(Protocol):
+    """How much to guess."""
+
+    def width(self, answers: int) -> int:
+        """Tokens to draft for each of so many answers that share a pass."""
+        ...
+
+    def learn(self, drafted: int, accepted: int) -> None:
+        """Of a draft of so many tokens so many were right."""
+        ...
+
+
+def greedy(number: int, logits_V: Tensor) -> int:
+    """The likeliest token, the first of several."""
+    return int(logits_V.argmax())
+
+
+class Fixed:
+    """Drafts of one width."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+
+    def width(self, answers: int) -> int:
+        """Always the same."""
+        return self._width
+
+    def learn(self, drafted: int, accepted: int) -> None:
+        """Nothing to learn."""
+
+
+class Engine:
+    """Writes answers.
+
+    Args:
+        backbone: model and processor; a verifiable one (see `fitness.unfit`).
+        widths: how much to guess.
+        branches: of a draft, at most.
+        choose: a token from logits that the language has been applied to.
+        adjust: changes logits before that.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        widths: Widths,
+        branches: int = 1,
+        choose: Choice = greedy,
+        adjust: Adjust | None = None,
+    ) -> None:
+        self._backbone = backbone
+        self._verify = Verifier(backbone)
+        self._widths = widths
+        self._branches = branches
+        self._choose = choose
+        self._adjust = adjust
+
+    def run(self, prompts: dict[str, Tensor], answers: Sequence[Answering]) -> None:
+        """Write the answers to a batch of left-padded prompts; they hold their tokens afterwards."""
+        read = prefill(self._backbone, prompts)
+        for answer, logits_V, start in zip(answers, read.logits_BV, read.starts, strict=True):
+            answer.start = start
+            self._take(answer, logits_V)
+        self._finish(read.cache, list(answers))
+
+    def _finish(self, cache: RaggedCache, active: list[Answering]) -> None:
+        while True:
+            for answer in active:
+                answer.take_certain()
+            going = [row for row, answer in enumerate(active) if not answer.finished]
+            if not going:
+                return
+            cache.select(going)  # a finished answer costs nothing any more
+            active = [active[row] for row in going]
+            self._step(cache, active)
+
+    def _step(self, cache: RaggedCache, active: Sequence[Answering]) -> None:
+        """One pass: verify a draft of each answer, accept what is right and the model's own token behind it."""
+        width = self._widths.width(len(active))
+        rows = [_branches(answer, width, self._branches) for answer in active]
+        starts = [tuple(axis + answer.seen for axis in answer.start) for answer in active]
+        logits = self._verify(cache, rows, starts)
+        for number, (answer, row, logits_NV) in enumerate(zip(active, rows, logits, strict=True)):
+            kept = self._walk(answer, row, logits_NV)
+            cache.accept(number, kept)
+            answer.seen += len(kept)
+            drafted, accepted = len(row.tokens) - row.pending, len(kept) - row.pending
+            self._widths.learn(drafted, accepted)
+            answer.counts.passes += 1
+            answer.counts.fed += len(row.tokens)
+            answer.counts.drafted += drafted
+            answer.counts.accepted += accepted
+
+    def _walk(self, answer: Answering, row: Branches, logits_NV: Tensor) -> list[int]:
+        """Follow the model's choices through a row's draft; gives the places of the tokens that it went over."""
+        kept = list(range(row.pending))
+        place = row.pending - 1
+        while True:
+            token = self._take(answer, logits_NV[place - row.pending + 1])
+            below = [child for child in row.children(place) if row.tokens[child] == token]
+            if answer.finished or not below:
+                return kept
+            place = below[0]
+            kept.append(place)
+            answer.pending = []
+
+    def _take(self, answer: Answering, logits_V: Tensor) -> int:
+        if self._adjust is not None:
+            logits_V = self._adjust(answer.number, answer.tokens, logits_V)
+        allowed = answer.tracker.allowed()
+        if allowed is not None:
+            logits_V = logits_V.masked_fill(~allowed.to(logits_V.device), -torch.inf)
+        token = self._choose(answer.number, logits_V)
+        answer.take(token)
+        answer.pending = [token]
+        return token
+
+
+def _branches(answer: Answering, width: int, branches: int) -> Branches:
+    pending = len(answer.pending)
+    draft = answer.draft(width, branches)
+    parents = [*range(-1, pending - 1), *(parent + pending for parent in draft.parents)]
+    return Branches([*answer.pending, *draft.tokens], parents, pending)
