@@ -55,7 +55,8 @@ OUTSIDE: dict[str, set[str]] = {
     "decoding.settings": set(),
     "data.sources": {"numpy", "PIL", "pycocotools", "datasets"},
     "data.tasks": {"numpy"},
-    "refine": {"numpy"},
+    "refine": {"numpy", "PIL"},
+    "refine.sam": {"numpy", "PIL", "torch", "transformers"},
     "config": {"omegaconf", "yaml"},
 }
 HEAVY = ("torch", "transformers", "lightning", "peft", "torchmetrics", "webdataset", "open_clip", "torchvision")

@@ -17,7 +17,7 @@ from text4seg import templates
 from text4seg.config import Config
 from text4seg.data.settings import DataSettings, SplitSettings
 from text4seg.descriptors import answer, encode, paint, parse, rasterize
-from text4seg.refine.settings import RefineSettings
+from text4seg.refine.settings import RefineSettings, SamSettings
 from text4seg.report import evaluation, questions
 from text4seg.report.answer_log import Answered, AnswerLog
 from text4seg.report.pictures import choose
@@ -27,6 +27,7 @@ from text4seg.report.swap import partners, swapped
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fake_backbone import Reciter, backbone_of, prompts_of
 from fake_item import FakeItem, jpeg
+from sam_checkpoints import write_sam
 
 
 def quarter(i: int, **changes) -> FakeItem:
@@ -211,6 +212,20 @@ def test_a_refiner_changes_the_mask_and_the_coarse_scores_stay_beside(tmp_path, 
     line = json.loads((found.folder / "items.jsonl").read_text())
     smooth = paint(parse(good(item), item.size, labels=item.labels[1:]).grid, item.mask.shape, "smooth")
     assert (coco.decode(line["predicted"][0]["rle"]) == smooth).all()
+
+
+def test_sam_refines_in_an_evaluation(tmp_path, run):
+    item = quarter(0)
+    sam = SamSettings(path=str(write_sam(tmp_path / "sam", "sam")), agree=0.0)
+    found = []
+    for name in ("once", "twice"):
+        run([item], [good(item)])
+        settings = EvaluateSettings(run=str(tmp_path), name=name, device="cpu", refine=RefineSettings("sam", sam=sam))
+        scores = evaluation.evaluate_run(settings).scores
+        assert scores[f"{name}/coarse_gIoU"] == 1.0
+        assert scores[f"{name}/gIoU"] < 1.0, "random weights draw something else"
+        found.append((tmp_path / "eval" / name / "items.jsonl").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_the_page_escapes_what_comes_from_outside(tmp_path, run):

@@ -89,7 +89,8 @@ class Examiner:
             decoded = parse(text, tuple(item.size), item.codec, item.labels[1:])
             refined = None
             if self.refine is not None:
-                refined = self.refine(decoded.grid, np.asarray(open_picture(item.image)))
+                name = f"{item.key}/{item.turn}/{question.wording}"
+                refined = self.refine(decoded.grid, np.asarray(open_picture(item.image)), name)
             score = self.board.update(decoded, item, refined)
             tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
             made.append(record(question, decoded, score, tokens))
@@ -223,8 +224,9 @@ def prompts_for(backbone: Backbone, items: Items | Sequence[Item]) -> dict[str, 
 
 def _examiner(settings: EvaluateSettings, config: Config, backbone: Backbone) -> Examiner:
     changed = {name: value for name, value in vars(settings.decoding).items() if value is not None}
-    refine = None if settings.refine.name is None else refiner(settings.refine)
-    return Examiner(backbone, replace(config.decoding, **changed), place(backbone, settings.device), refine)
+    device = place(backbone, settings.device)
+    refine = None if settings.refine.name is None else refiner(settings.refine, device)
+    return Examiner(backbone, replace(config.decoding, **changed), device, refine)
 
 
 def _data(settings: EvaluateSettings, config: Config) -> DataSettings:
