@@ -32,6 +32,13 @@ def tiny_config(**changes) -> LlamaConfig:
     )
 
 
+def random_llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(tiny_config(initializer_range=0.4))
+    model.generation_config.eos_token_id = None
+    return model
+
+
 class Reciter(LlamaForCausalLM):
     """Answers prompt number i with text number i, then prints rubbish for ever."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_backbone import Reciter, backbone_of, byte_tokenizer, prompts_of, tiny_config
+from fake_backbone import Reciter, backbone_of, byte_tokenizer, prompts_of, random_llama
 from fake_item import FakeItem
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from text4seg.decoding.bound import token_bound
 from text4seg.decoding.generate import evaluating, generate
@@ -22,13 +22,6 @@ GOOD = "Sure, here:\n<seg>others *4\n red car *4\n others *4\n others *4\n</seg>
 
 def items(count: int, **changes) -> list[FakeItem]:
     return [FakeItem(np.zeros((8, 8), np.uint8), **changes) for _ in range(count)]
-
-
-def random_llama() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(tiny_config(initializer_range=0.4))
-    model.generation_config.eos_token_id = None
-    return model
 
 
 def by_hand(model, question: str, steps: int) -> str:

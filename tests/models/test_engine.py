@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from text4seg.decoding.cache import RaggedCache
 from text4seg.decoding.contract import Draft
 from text4seg.decoding.engine import Fixed
 from text4seg.decoding.fitness import unfit
+from text4seg.decoding.prefix import by_picture, rows_of, shared
 from text4seg.decoding.sampling import Sampling
 from text4seg.decoding.structured import Plan, write
+from text4seg.descriptors import LabelGrid, answer, encode
 from text4seg.models.lora import apply_lora
 from text4seg.models.registry import load_backbone
 from text4seg.models.settings import LoraSettings
@@ -310,3 +313,111 @@ def test_samples_are_spread_as_the_model_says(checkpoints) -> None:
 def test_a_temperature_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 0"):
         Sampling(0.0)
+
+
+SHARING = (
+    "tiny",
+    "llava",
+    "internvl2-1b",
+    "clip+llama",
+    "auto:paligemma",
+    "auto:gemma3",
+    "auto:qwen2_5_vl",
+    "auto:idefics3",
+)
+
+
+@pytest.mark.parametrize("family", SHARING)
+def test_questions_about_one_picture_share_it(checkpoints, family) -> None:
+    """Text as of each by itself; the tower sees each picture once, also where it stands behind the question."""
+    backbone = in_double(checkpoints.settings(family))
+    shown = [picture(0), picture(1), picture(0), picture(0), picture(1), picture(1)]
+    words = ["red?", "a dog on the grass", "?", "the second of the three large cars?", "red?", "no?"]
+    encoded = [backbone.processor.encode(image, [(word, None)]) for image, word in zip(shown, words, strict=True)]
+    prompts = {
+        k: v.double() if v.is_floating_point() else v for k, v in backbone.processor.collate(encoded, "left").items()
+    }
+    wanted = [without_padding(backbone, row) for row in plain(backbone, prompts, asked(6), 12)]
+    seen = []
+    convolution = next(
+        part for part in backbone.part("vision").modules() if isinstance(part, torch.nn.Conv2d | torch.nn.Linear)
+    )
+    convolution.register_forward_pre_hook(lambda _m, given: seen.append(len(given[0])))
+    for slots in (None, 2, 4):
+        seen.clear()
+        made = Plan(drafters=[Copier() for _ in range(6)], widths=Fixed(5), slots=slots)
+        tokens, _ = write(backbone, prompts, asked(6), 12, made)
+        assert [without_padding(backbone, row) for row in tokens] == wanted
+        if slots is None:
+            whole = sum(seen)
+    seen.clear()
+    write(backbone, rows_of(prompts, [0, 1]), asked(2), 1, Plan())
+    assert whole == sum(seen), "what two pictures cost"
+
+
+@hypothesis_settings(max_examples=60)
+@given(st.data())
+def test_prompts_are_put_together_again_from_what_they_share(data) -> None:
+    draw = data.draw
+    texts = [
+        [
+            *draw(st.lists(st.integers(1, 3), max_size=3)),
+            9,
+            9,
+            *draw(st.lists(st.integers(1, 3), min_size=1, max_size=4)),
+        ]
+        for _ in range(draw(st.integers(1, 5)))
+    ]
+    shown = [draw(st.integers(0, 1)) for _ in texts]
+    width = max(map(len, texts)) + draw(st.integers(0, 2))
+    prompts = {
+        "input_ids": torch.tensor([[0] * (width - len(text)) + text for text in texts]),
+        "attention_mask": torch.tensor([[0] * (width - len(text)) + [1] * len(text) for text in texts]),
+        "pixel_values": torch.tensor(shown)[:, None, None, None].float(),
+    }
+    parts = shared(prompts, 9)
+    order = by_picture(prompts)
+    assert sorted(order) == list(range(len(texts)))
+    assert sum(shown[a] != shown[b] for a, b in pairwise(order)) <= 1
+    if parts is None:
+        groups = [[text for text, s in zip(texts, shown, strict=True) if s == which] for which in (0, 1)]
+        heads = [{tuple(text[: text.index(9)]) for text in group} for group in groups]
+        assert len(set(shown)) == len(shown) or any(len(head) > 1 for head in heads)
+        return
+    for row, text in enumerate(texts):
+        group = parts.group[row]
+        mask = parts.prefixes["attention_mask"][group].bool()
+        assert [*parts.prefixes["input_ids"][group][mask].tolist(), *parts.rests[row]] == text
+        assert parts.rests[row]
+        assert 9 not in parts.rests[row]
+        assert parts.prefixes["pixel_values"][group] == shown[row]
+
+
+LONG = np.add.outer(np.arange(64) // 3, np.arange(64) // 16) % 2
+STRIPES = np.arange(8).reshape(2, 4) // 2
+ODD = (
+    ("tiny", ("others", "red circle"), LONG),
+    ("llava", ("others", "x"), np.ones((1, 1), int)),
+    ("llava", ("others", "car", "car park", "cars"), STRIPES),
+    ("llava", ("others", "чёрная кошка", "猫🐈"), STRIPES % 3),
+    ("auto:qwen2_5_vl", ("others", "猫🐈"), STRIPES % 2),
+)
+
+
+@pytest.mark.parametrize(("family", "labels", "ids"), ODD, ids=lambda value: str(value)[:12])
+def test_odd_grids(checkpoints, family, labels, ids) -> None:
+    """Long answers, one cell, labels that begin alike, labels of several bytes a letter: right, and with mistakes."""
+    backbone = in_double(checkpoints.settings(family))
+    script = answer("Here:", encode(LabelGrid(ids, labels), "rrle"))
+    tokens = backbone.processor.tokenizer(script, add_special_tokens=False)["input_ids"]
+    prompts = prompts_for(backbone, [0, 1])
+    items = [FakeItem(np.zeros((8, 8), np.uint8), size=ids.shape, labels=labels) for _ in range(2)]
+
+    def both(bound, loud):
+        teacher = Teacher([tokens, tokens[len(tokens) // 2 :]], prompts["input_ids"].shape[1], loud)
+        made = Plan(drafters=[Copier(), Copier()], widths=Fixed(12), branches=2, adjust=teacher.adjust)
+        return teacher, [without_padding(backbone, row) for row in write(backbone, prompts, items, bound, made)[0]]
+
+    assert both(1600, 50.0)[1] == [script, without_padding(backbone, tokens[len(tokens) // 2 :])]
+    teacher, texts = both(100, 3.5)
+    assert texts == [without_padding(backbone, row) for row in plain(backbone, prompts, items, 100, [teacher])]

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from .answering import Answering
 from .cache import RaggedCache
+from .once import looked_at_once
 from .prefill import prefill
+from .prefix import by_picture, rows_of, shared
 from .verify import Branches, Verifier
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 Adjust = Callable[[int, Sequence[int], Tensor], Tensor]
 """(number of the answer, its tokens so far, logits ``[V]``) -> other logits, as a logits processor of `generate`."""
+
+_TOGETHER = 4
+"""New prompts are read when this part of the slots is free: 4 is a quarter."""
 
 
 class Choice(Protocol):
@@ -42,8 +47,8 @@ class Widths(Protocol):
         """Tokens to draft for each of so many answers that share a pass."""
         ...
 
-    def learn(self, drafted: int, accepted: int) -> None:
-        """Of a draft of so many tokens so many were right."""
+    def learn(self, asked: int, depth: int, accepted: int) -> None:
+        """Of a draft that might have had `asked` tokens, and had `depth` in its longest branch, so many were right."""
         ...
 
 
@@ -62,7 +67,7 @@ class Fixed:
         """Always the same."""
         return self._width
 
-    def learn(self, drafted: int, accepted: int) -> None:
+    def learn(self, asked: int, depth: int, accepted: int) -> None:
         """Nothing to learn."""
 
 
@@ -92,24 +97,53 @@ class Engine:
         self._choose = choose
         self._adjust = adjust
 
-    def run(self, prompts: dict[str, Tensor], answers: Sequence[Answering]) -> None:
-        """Write the answers to a batch of left-padded prompts; they hold their tokens afterwards."""
-        read = prefill(self._backbone, prompts)
-        for answer, logits_V, start in zip(answers, read.logits_BV, read.starts, strict=True):
-            answer.start = start
-            self._take(answer, logits_V)
-        self._finish(read.cache, list(answers))
+    def run(self, prompts: dict[str, Tensor], answers: Sequence[Answering], slots: int | None = None) -> None:
+        """Write the answers to a batch of left-padded prompts; they hold their tokens afterwards.
 
-    def _finish(self, cache: RaggedCache, active: list[Answering]) -> None:
-        while True:
+        Args:
+            prompts: ``input_ids`` and ``attention_mask`` ``[B, T]`` with the images' tensors.
+            answers: nothing written yet, B of them.
+            slots: so many are written at a time, and the next ones begin as soon as some are finished; None: all.
+        """
+        waiting = by_picture(prompts)
+        slots = slots or len(answers)
+        cache: RaggedCache | None = None
+        active: list[Answering] = []
+        while active or waiting:
+            # A prompt costs much more than a pass: some are read together.
+            if waiting and len(active) <= slots - max(1, slots // _TOGETHER):
+                rows, waiting = waiting[: slots - len(active)], waiting[slots - len(active) :]
+                begun = [answers[row] for row in rows]
+                read = self._read(rows_of(prompts, rows), begun)
+                if cache is None or not active:
+                    cache = read
+                else:
+                    cache.join(read)
+                active += begun
+            assert cache is not None
             for answer in active:
                 answer.take_certain()
             going = [row for row, answer in enumerate(active) if not answer.finished]
-            if not going:
-                return
-            cache.select(going)  # a finished answer costs nothing any more
             active = [active[row] for row in going]
-            self._step(cache, active)
+            if active:
+                cache.select(going)  # a finished answer costs nothing any more
+                self._step(cache, active)
+
+    def _read(self, prompts: dict[str, Tensor], answers: Sequence[Answering]) -> RaggedCache:
+        """Let the model read prompts, what several have in common once."""
+        parts = shared(prompts, self._backbone.processor.image_token_id) if self._backbone.shared_prefix else None
+        if parts is None:
+            with looked_at_once(self._backbone.part("vision")):
+                read = prefill(self._backbone, prompts)
+            for answer, logits_V, start in zip(answers, read.logits_BV, read.starts, strict=True):
+                answer.start = start
+                self._take(answer, logits_V)
+            return read.cache
+        read = prefill(self._backbone, parts.prefixes)
+        read.cache.select(parts.group)
+        for answer, group, rest in zip(answers, parts.group, parts.rests, strict=True):
+            answer.start, answer.pending = read.starts[group], rest
+        return read.cache
 
     def _step(self, cache: RaggedCache, active: Sequence[Answering]) -> None:
         """One pass: verify a draft of each answer, accept what is right and the model's own token behind it."""
@@ -122,7 +156,7 @@ class Engine:
             cache.accept(number, kept)
             answer.seen += len(kept)
             drafted, accepted = len(row.tokens) - row.pending, len(kept) - row.pending
-            self._widths.learn(drafted, accepted)
+            self._widths.learn(width, row.depth, accepted)
             answer.counts.passes += 1
             answer.counts.fed += len(row.tokens)
             answer.counts.drafted += drafted

@@ -32,6 +32,7 @@ class Plan:
         drafters: guess how each answer goes on; empty: one token a pass.
         widths: how much to guess.
         branches: of a draft, at most.
+        slots: answers that are written at a time; None: all of the batch.
         choose: a token from logits.
         adjust: changes logits before the language does.
     """
@@ -40,6 +41,7 @@ class Plan:
     drafters: Sequence[Drafter] = ()
     widths: Widths = field(default_factory=lambda: Fixed(WIDTH))
     branches: int = 1
+    slots: int | None = None
     choose: Choice = greedy
     adjust: Adjust | None = None
 
@@ -74,7 +76,7 @@ def write(
     ]
     engine = Engine(backbone, plan.widths, plan.branches, plan.choose, plan.adjust)
     with torch.inference_mode():
-        engine.run(prompts, answers)
+        engine.run(prompts, answers, plan.slots)
     spent = Counts()
     for answer in answers:
         spent.add(answer.counts)

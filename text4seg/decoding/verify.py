@@ -36,6 +36,14 @@ class Branches:
     parents: list[int]
     pending: int
 
+    @property
+    def depth(self) -> int:
+        """Tokens of the draft's longest branch."""
+        depths = [0] * (len(self.tokens) + 1)  # the last stands for the parent -1
+        for place, parent in enumerate(self.parents):
+            depths[place] = depths[parent] + 1
+        return max(depths) - self.pending
+
     def children(self, place: int) -> list[int]:
         """Places of the tokens that hang on this one, best first."""
         return [number for number in range(place + 1, len(self.parents)) if self.parents[number] == place]
