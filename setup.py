@@ -56,6 +56,8 @@ setup(
             "ruff>=0.12",
             "scikit-learn>=1.5",
             "scipy>=1.13",
+            # An independent reader of the exported grammars.
+            "xgrammar>=0.1.25",
         ],
     },
 )

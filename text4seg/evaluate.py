@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text4seg.config import load
+from text4seg.decoding.settings import GRAMMARS
 from text4seg.mistakes import guarded
 from text4seg.refine.settings import PROMPTS, REFINERS
 from text4seg.report.run import check_run
@@ -26,11 +27,20 @@ from text4seg.training.checks import check_values
 
 CHOICES = {
     "decoding.paint": ("nearest", "smooth"),
+    "decoding.grammar": GRAMMARS,
     "refine.name": REFINERS,
     "refine.sam.prompts": tuple(PROMPTS),
     "dtype": ("float64", "float32", "bfloat16", "float16"),
 }
-LOWEST = {"limit": 1, "batch_size": 1, "sheet": 0, "gallery": 0, "decoding.max_new_tokens": 1, "refine.sam.points": 1}
+LOWEST = {
+    "limit": 1,
+    "batch_size": 1,
+    "sheet": 0,
+    "gallery": 0,
+    "decoding.max_new_tokens": 1,
+    "decoding.preamble": 0,
+    "refine.sam.points": 1,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

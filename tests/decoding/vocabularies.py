@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 
 from fake_backbone import byte_tokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+
+from text4seg.models.families.vocabulary import tiny_tokenizer
 
 TEXT = [
     "Here is the mask:\n<seg>others *12| red car *4\n others *16\n</seg>",
@@ -15,9 +18,13 @@ TEXT = [
 KINDS = ("bytes", "merges", "pieces")
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=5)
 def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
-    """A tokenizer of one of the KINDS."""
+    """A tokenizer of one of the KINDS, the `tiny` model's, or `sentencepiece` with byte tokens that are not special."""
+    if kind == "tiny":
+        return tiny_tokenizer()
+    if kind == "sentencepiece":
+        return sentencepiece_tokenizer()
     if kind == "bytes":
         return byte_tokenizer()
     if kind == "merges":
@@ -39,3 +46,33 @@ def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
     texts = TEXT if kind == "merges" else [word for text in TEXT for word in text.replace("\n", " ").split(" ")]
     core.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+
+
+def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
+    """As Llama's: blanks are letters, what has no token is spelt in bytes, decoding drops a first blank."""
+    words = ["▁", "▁others", "others", "▁red", "red", "▁car", "|", "▁*", "*", "<", "<s", "seg", ">", "</", ">▁"]
+    words += [*"0123456789", "16", "12", *"abcdefghijklmnopqrstuvwxyz", "|\u2581", "\u2581*1"]
+    vocab = {t: i for i, t in enumerate(["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))])}
+    for word in words:
+        vocab.setdefault(word, len(vocab))
+    merges = [(a, b) for a, b in product(vocab, vocab) if a + b in vocab and len(a + b) > 1 and not a.startswith("<0x")]
+    merges.sort(key=lambda pair: len("".join(pair)))
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=_reachable(merges), byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
+    )
+
+
+def _reachable(merges: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Merges whose parts are letters or results of earlier merges."""
+    made: set[str] = set()
+    kept = []
+    for pair in merges:
+        if all(len(part) == 1 or part in made for part in pair):
+            made.add("".join(pair))
+            kept.append(pair)
+    return kept

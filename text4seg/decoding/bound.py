@@ -25,9 +25,16 @@ def token_bound(tokenizer: Any, items: Iterable[Item], limit: int = LONGEST) -> 
         items: what is asked; the size, codec and labels of each count.
         limit: upper end of the result.
     """
-    kinds = {(tuple(item.size), item.codec, tuple(item.labels)) for item in items}
-    longest = 0
-    for size, codec, labels in kinds:
-        text = answer(", ".join(labels), max_text(size, labels, codec))
-        longest = max(longest, len(tokenizer(text, add_special_tokens=False)["input_ids"]))
+    texts = _longest(items)
+    longest = max((len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts), default=0)
     return max(1, min(limit, longest + _OPENING))
+
+
+def byte_bound(items: Iterable[Item], preamble: int, limit: int = LONGEST) -> int:
+    """The same however the answer is cut into tokens: one a byte at worst, behind `preamble` of them."""
+    return max(1, min(limit, preamble + max((len(text.encode()) for text in _longest(items)), default=0)))
+
+
+def _longest(items: Iterable[Item]) -> list[str]:
+    kinds = {(tuple(item.size), item.codec, tuple(item.labels)) for item in items}
+    return [answer(", ".join(labels), max_text(size, labels, codec)) for size, codec, labels in kinds]

@@ -1,8 +1,8 @@
-"""Greedy generation of answers for a batch of prompts.
+"""Answers to a batch of prompts: texts, what they cost, and whether they kept to the language of descriptors.
 
-Plain Hugging Face ``generate`` with a key-value cache, whatever the backbone and whether or not PEFT wraps it.
-Of a checkpoint's own generation config only the end tokens count: sampling, penalties on repetition (which would
-forbid exactly what descriptors consist of), time limits and the like are set aside, decoding is greedy.
+Whatever the backbone, and whether or not PEFT wraps it. Of a checkpoint's own generation config only the end tokens
+count: sampling, penalties on repetition (which would forbid exactly what descriptors consist of), time limits and the
+like are set aside, decoding is greedy.
 Axis legend: B prompts, L tokens.
 """
 
@@ -10,33 +10,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteriaList
+from transformers import GenerationConfig
 
-from .bound import LONGEST, token_bound
-from .settings import DecodingSettings
-from .stop import AnswerEnds, end_tokens
+from .answering import Counts
+from .bound import LONGEST, byte_bound, token_bound
+from .plain import write_plainly
+from .settings import ON, REPORT, DecodingSettings
+from .stop import end_tokens
+from .tracker import trackers
 
 if TYPE_CHECKING:
     from text4seg.data.items import Items
     from text4seg.models.backbone import Backbone
 
 
+@dataclass
+class Answers:
+    """What a model said to a batch of prompts.
+
+    Attributes:
+        texts: without special tokens, otherwise exactly as printed, up to and including ``</seg>``.
+        counts: what the batch cost.
+        left: for each text the token (from 0) at which it left the language of descriptors; None where it did not, and
+            where nobody looked (`grammar: off`).
+    """
+
+    texts: list[str]
+    counts: Counts
+    left: list[int | None]
+
+
 def generate(
     backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, settings: DecodingSettings
 ) -> list[str]:
+    """The texts of :func:`respond`."""
+    return respond(backbone, prompts, items, settings).texts
+
+
+def respond(backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, settings: DecodingSettings) -> Answers:
     """Answer a batch of prompts.
 
     Args:
         backbone: model and processor; the model may be wrapped by PEFT.
         prompts: left-padded ``input_ids`` and ``attention_mask`` ``[B, L]`` with the images' tensors.
         items: what each prompt asks for, ``B`` of them; bounds the length of the answers.
-        settings: the bound on new tokens, when it is given.
-
-    Returns:
-        the answers' texts without special tokens, otherwise exactly as printed, up to and including ``</seg>``.
+        settings: the grammar's mode, and the bound on new tokens when it is given.
 
     Raises:
         ValueError: when prompts and items are not equally many, or a prompt fills the model's context.
@@ -45,19 +67,33 @@ def generate(
     if len(items) != ids.shape[0]:
         raise ValueError(f"`items` must have one entry a prompt: expected {ids.shape[0]}, got {len(items)}.")
     if not items:
-        return []
+        return Answers([], Counts(), [])
     tokenizer = backbone.processor.tokenizer
-    bound = settings.max_new_tokens or token_bound(tokenizer, items, LONGEST)
-    ends = AnswerEnds(tokenizer, items)
+    bound = settings.max_new_tokens or _bound(tokenizer, items, settings)
     model: Any = backbone.model
-    with evaluating(model), _greedy(model, tokenizer), torch.inference_mode():
-        out = model.generate(
-            **prompts,
-            max_new_tokens=min(bound, _room(model, ids.shape[1])),
-            stopping_criteria=StoppingCriteriaList([ends]),
-        )
-    new = out[:, ids.shape[1] :]
-    return tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    with evaluating(model), _greedy(model, tokenizer):
+        bound = min(bound, _room(model, ids.shape[1]))
+        rows, counts = write_plainly(backbone, prompts, items, bound, settings)
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return Answers(texts, counts, _left(tokenizer, items, settings, rows))
+
+
+def _bound(tokenizer: Any, items: Items, settings: DecodingSettings) -> int:
+    """New tokens for the longest answer; a model that is kept to the language may still spell it letter by letter."""
+    if settings.grammar == ON:
+        return byte_bound(items, settings.preamble, LONGEST)
+    return token_bound(tokenizer, items, LONGEST)
+
+
+def _left(tokenizer: Any, items: Items, settings: DecodingSettings, rows: list[list[int]]) -> list[int | None]:
+    """Where each answer left the language."""
+    if settings.grammar != REPORT:
+        return [None] * len(rows)
+    followed = trackers(tokenizer, items, settings, len(tokenizer), ())
+    for tracker, row in zip(followed, rows, strict=True):
+        for token in row:
+            tracker.accept(token)
+    return [tracker.left_at for tracker in followed]
 
 
 @contextmanager

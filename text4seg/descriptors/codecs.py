@@ -25,6 +25,9 @@ from .labels import check_labels
 CODECS = ("rrle", "irle", "full")
 """The names that ``codec`` may have."""
 
+STAR, BAR, BREAK = " *", "| ", "\n "
+"""What stands between a label and its count, between two runs, and between two rows; a text ends with a newline."""
+
 STACK = 1 << 15
 """Cells that :func:`encode_many` lays end to end at a time: enough to share the overhead, few enough for the cache."""
 
@@ -109,13 +112,13 @@ def max_text(size: tuple[int, int], labels: str | Sequence[str], codec: str = "r
 @lru_cache(maxsize=4096)
 def _heads(labels: tuple[str, ...]) -> list[str]:
     check_labels(labels)
-    return [f"{label} *" for label in labels]
+    return [label + STAR for label in labels]
 
 
 @lru_cache(maxsize=64)
 def _tails(line: int) -> list[str]:
     """What follows the star: a count and a bar, or (from ``line + 1`` on) a count and the end of the row."""
-    return [f"{n}| " for n in range(line + 1)] + [f"{n}\n " for n in range(line + 1)]
+    return [f"{n}{BAR}" for n in range(line + 1)] + [f"{n}{BREAK}" for n in range(line + 1)]
 
 
 @lru_cache(maxsize=16)
@@ -177,4 +180,4 @@ def _write_stack(grids: list[LabelGrid], line: int, at_once: int) -> list[str]:
 def _spell_out(grid: LabelGrid) -> str:
     _heads(grid.labels)
     word = grid.labels.__getitem__
-    return "\n ".join(["| ".join(map(word, row)) for row in grid.ids.tolist()]) + "\n"
+    return BREAK.join([BAR.join(map(word, row)) for row in grid.ids.tolist()]) + BREAK[0]

@@ -18,6 +18,10 @@ class DecodingChanges:
     """Most tokens of an answer."""
     paint: str | None = None
     """How a grid is brought to the image's size: nearest or smooth."""
+    grammar: str | None = None
+    """off, on (only well-formed answers can be written) or report (where answers left the language of descriptors)."""
+    preamble: int | None = None
+    """Most tokens of the sentence before the descriptor, with `grammar: on`."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ from text4seg.data.sources.registry import source_settings
 from text4seg.data.tasks.settings import TaskSettings, preset
 from text4seg.data.types import Task
 from text4seg.data.variants import Curriculum
+from text4seg.decoding.settings import GRAMMARS
 from text4seg.models.settings import FAMILIES
 from text4seg.training.stages import check_stages, unfolded
 
@@ -56,6 +57,7 @@ LOWEST: dict[str, float] = {
     "optim.clip": 0,
     "model.lora.rank": 1,
     "decoding.max_new_tokens": 1,
+    "decoding.preamble": 0,
 }
 HIGHEST: dict[str, float] = {
     "optim.warmup_ratio": 1,
@@ -81,6 +83,7 @@ CHOICES: dict[str, Sequence[Any]] = {
     "model.chat": ("checkpoint", "text4seg_v1"),
     "model.image_place": ("first", "last"),
     "decoding.paint": ("nearest", "smooth"),
+    "decoding.grammar": GRAMMARS,
 }
 
 
