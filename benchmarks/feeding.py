@@ -1,12 +1,13 @@
 """How fast shards become batches, beside a bare loop over the same JPEGs and beside a textbook Dataset.
 
-    python benchmarks/feeding.py [--pictures 200] [--side 448] [--workers 1 2] [--reduced] [--batches 40]
+    python benchmarks/feeding.py [--pictures 200] [--side 448] [--workers 1 2] [--reduced] [--batches 20] [--rounds 5]
 
 Three contestants in the same number of processes, over the same photographs (drawn here, 640x480):
 * `bare`: decodes, resizes and normalises JPEGs that lie in memory; no text, no mask.
 * `shards`: `TrainStream`, whole: tars, masks, questions, descriptors, tokens, batches.
 * `textbook`: annotations as JSON in memory, a JPEG and a mask opened an item, the descriptor spelled cell by cell.
-A figure is samples a second after the first batches; look at the ratios, since a busy machine moves all three.
+They take turns, for some rounds. Printed are samples a second after the first batches, and the ratios of the rates in
+one round, which a busy machine moves less: the median of the rounds, and in brackets the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 
 from text4seg.data.image import open_image
 from text4seg.data.lanes import lanes_of
 from text4seg.data.position import Position
 from text4seg.data.settings import BuildSettings, DataSettings
 from text4seg.data.shards.build import build
+from text4seg.data.shards.index import Index
 from text4seg.data.stream import Seat, TrainStream
 from text4seg.models.processor import Processor
 from text4seg.models.registry import load_processor
@@ -45,7 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=448, help="the model's square, pixels")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--reduced", action="store_true", help="decode JPEGs small where that is enough, in all three")
-    parser.add_argument("--batches", type=int, default=40)
+    parser.add_argument("--batches", type=int, default=20, help="measured in a round, by each")
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
     processor = load_processor(ModelSettings())
@@ -59,14 +62,32 @@ def main(argv: list[str] | None = None) -> None:
         index = build(recipe, root / "set", GRID, "rrle", "labelled")
         settings = DataSettings(batch_size=BATCH, reduced_jpeg=given.reduced, shuffle_buffer=100)
         print(f"{index.samples} samples, side {given.side}, batches of {BATCH}, reduced decoding: {given.reduced}")
-        print(f"{'processes':>9} {'bare/s':>8} {'shards/s':>9} {'book/s':>8} {'shards/bare':>12} {'shards/book':>12}")
+        print(
+            f"{'processes':>9} {'bare/s':>18} {'shards/s':>18} {'book/s':>18} {'shards/bare':>18} {'shards/book':>18}"
+        )
         for workers in given.workers:
-            lanes = lanes_of({"set": (root / "set", index, None)})
-            stream = TrainStream(lanes, settings, processor, 0, Seat(), Position.start(workers), lambda batch: 0.0)
-            shards = rate(DataLoader(stream, batch_size=None, num_workers=workers), given.batches)
-            bare = rate(loader(Bare(root, rows, processor, least), torch.stack, workers), given.batches)
-            book = rate(loader(Textbook(root, rows, processor, least), processor.collate, workers), given.batches)
-            print(f"{workers:9d} {bare:8.1f} {shards:9.1f} {book:8.1f} {shards / bare:12.2f} {shards / book:12.2f}")
+            contestants = [
+                loader(Bare(root, rows, processor, least), default_collate, workers),
+                loader(streamed(root / "set", index, settings, processor, workers), None, workers),
+                loader(Textbook(root, rows, processor, least), processor.collate, workers),
+            ]
+            rounds = [[rate(batches, given.batches) for batches in contestants] for _ in range(given.rounds)]
+            bare, shards, book = map(np.array, zip(*rounds, strict=True))
+            told = [f"{spread(bare, 1)} {spread(shards, 1)} {spread(book, 1)}"]
+            told += [f"{spread(shards / bare, 2)} {spread(shards / book, 2)}"]
+            print(f"{workers:9d}", *told, flush=True)
+
+
+def spread(values: NDArray[Any], digits: int) -> str:
+    """Median (lowest-highest)."""
+    low, middle, high = (f"{value:.{digits}f}" for value in np.quantile(values, [0, 0.5, 1]))
+    return f"{middle} ({low}-{high})".rjust(18)
+
+
+def streamed(folder: Path, index: Index, settings: DataSettings, processor: Processor, workers: int) -> TrainStream:
+    """The training stream over a folder of shards."""
+    lanes = lanes_of({"set": (folder, index, None)})
+    return TrainStream(lanes, settings, processor, 0, Seat(), Position.start(workers), lambda batch: 0.0)
 
 
 def draw(root: Path, count: int) -> list[dict[str, Any]]:
@@ -136,14 +157,15 @@ class Textbook(Dataset[Any]):
         return self.processor.encode(image, [(f"Segment {label}.", answer)])
 
 
-def loader(dataset: Dataset[Any], collate: Any, workers: int) -> Iterable[Any]:
-    """Batches without end, in shuffled order."""
-    made = DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, collate_fn=collate, drop_last=True)
-    while True:
-        yield from made
+def loader(dataset: Dataset[Any], collate: Any, workers: int) -> DataLoader[Any]:
+    """Items in batches, in drawn order; a stream makes its batches itself."""
+    if isinstance(dataset, TrainStream):
+        return DataLoader(dataset, batch_size=None, num_workers=workers)
+    endless = RandomSampler(dataset, replacement=True, num_samples=1_000_000)  # type: ignore[arg-type]
+    return DataLoader(dataset, BATCH, sampler=endless, num_workers=workers, collate_fn=collate)
 
 
-def rate(batches: Iterable[Any], count: int) -> float:
+def rate(batches: DataLoader[Any], count: int) -> float:
     """Samples a second over `count` batches, once the processes run."""
     stream = iter(batches)
     for _ in range(4):

@@ -17,7 +17,7 @@ from text4seg.data.settings import BuildSettings, SplitSettings
 from text4seg.data.shards.build import build
 from text4seg.data.shards.read import records
 from text4seg.data.shards.verify import verify
-from text4seg.data.sources.json_items import json_items
+from text4seg.data.sources.json_items import JsonItems
 from text4seg.data.sources.registry import examples, needs
 from text4seg.data.sources.share import Share
 from text4seg.data.types import ignore_value
@@ -195,19 +195,35 @@ def test_odd_conversations_are_named(tmp_path, record, message):
         list(examples("dialogue", options, 0))
 
 
-@pytest.mark.parametrize("text", ['[1, {"a": [2]}, "x"]', '1\n{"a": [2]}\n"x"', ' [ 1 ,\n{"a":[2]},"x" ]\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[1, {"a": [2]}, "ö"]',
+        '1\n{"a": [2]}\n"ö"',
+        ' [ 1 ,\n{"a":[2]},"ö" ]\n',
+        '\ufeff1\r\n\r\n{"a": [2]}\r\n"ö"',
+        ' \n\n \n[1 ,{"a"\n:[2]}\n, "ö"]',
+    ],
+)
 @pytest.mark.parametrize("chunk", [1, 2, 5, 1000])
 def test_json_is_read_record_by_record(tmp_path, monkeypatch, text, chunk):
     monkeypatch.setattr("text4seg.data.sources.json_items.CHUNK", chunk)
-    (tmp_path / "a.json").write_text(text)
-    assert list(json_items(tmp_path / "a.json")) == [1, {"a": [2]}, "x"]
+    (tmp_path / "a.json").write_bytes(text.encode())
+    records = JsonItems(tmp_path / "a.json")
+    assert [records[number] for number in range(len(records))] == [1, {"a": [2]}, "ö"]
+
+
+def test_a_json_without_records_has_none(tmp_path):
+    for text in ("", "\n \n", "[]", " [ ]\n"):
+        (tmp_path / "a.json").write_text(text)
+        assert len(JsonItems(tmp_path / "a.json")) == 0, text
 
 
 @pytest.mark.parametrize("text", ['[1, {"a": ', "[1, 2", '{"a": 1}\n{"b"', "[1 x]", "["])
 def test_half_a_json_names_the_record(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a.json: record \d is cut off"):
-        list(json_items(tmp_path / "a.json"))
+        JsonItems(tmp_path / "a.json")
 
 
 def test_a_local_data_set_of_the_hub_library(tmp_path):

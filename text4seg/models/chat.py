@@ -7,7 +7,7 @@ template works and no word of a user can change the structure around it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -30,6 +30,8 @@ class Segment:
     kind: str
 
 
+SAID = ("user", "answer")
+"""Kinds of segments that hold words, not a template's text."""
 PLACES = ("first", "last")
 """Where the image may stand in the first question."""
 
@@ -83,12 +85,37 @@ def render(
     Raises:
         ValueError: an unknown style or place, or a tokenizer without a chat template or with one that cannot be used.
     """
+    words = iter(words_of(turns))
+    frame = skeleton(len(turns), turns[-1][1] is None, tokenizer, style, place, layout, placeholder)
+    said = [replace(s, text=next(words)) if s.kind in SAID else s for s in frame]
+    return [segment for segment in said if segment.text]
+
+
+def words_of(turns: Turns) -> list[str]:
+    """What is said, question and answer in turn."""
     assert turns
-    assert all(a is not None for _, a in turns[:-1]), "only the last answer may be open"
+    assert all(answer is not None for _, answer in turns[:-1]), "only the last answer may be open"
+    return [text for turn in turns for text in turn if text is not None]
+
+
+def skeleton(
+    count: int,
+    opens: bool,
+    tokenizer: PreTrainedTokenizerBase,
+    style: str = "checkpoint",
+    place: str = "first",
+    layout: Layout = LLAVA,
+    placeholder: str | None = None,
+) -> list[Segment]:
+    """The segments of a conversation of `count` turns, the words in it (`SAID`) left empty; `opens`: no last answer.
+
+    Raises:
+        ValueError: as `render`, whose other arguments these are.
+    """
     if place not in PLACES:
         raise ValueError(f"`model.image_place` must be first or last, got {place!r}.")
     if style == "text4seg_v1":
-        return _published(turns, tokenizer, place, layout)
+        return _published(count, opens, tokenizer, place, layout)
     if style != "checkpoint":
         raise ValueError(f"`model.chat` must be checkpoint or text4seg_v1, got {style!r}.")
     if not tokenizer.chat_template:
@@ -96,21 +123,23 @@ def render(
             f"the tokenizer {tokenizer.name_or_path!r} has no chat template; set `model.chat: text4seg_v1` or save "
             "the tokenizer with one."
         )
-    return _templated(turns, tokenizer, place, placeholder)
+    return _templated(count, opens, tokenizer, place, placeholder)
 
 
-def _published(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str, layout: Layout) -> list[Segment]:
+def _published(
+    count: int, opens: bool, tokenizer: PreTrainedTokenizerBase, place: str, layout: Layout
+) -> list[Segment]:
     def filled(text: str) -> str:
         return text.replace("{bos}", tokenizer.bos_token or "").replace("{eos}", tokenizer.eos_token or "")
 
     segments = [Segment(filled(layout.start), "frame")]
-    for number, (question, answer) in enumerate(turns):
+    for number in range(count):
         before, after = _around(place, layout.gap) if number == 0 else ("", "")
-        segments += [Segment(filled(layout.question) + before, "frame"), Segment(question, "user")]
+        segments += [Segment(filled(layout.question) + before, "frame"), Segment("", "user")]
         segments.append(Segment(after + filled(layout.answer), "frame"))
-        if answer is not None:
-            segments += [Segment(answer, "answer"), Segment(filled(layout.end), "end")]
-    return [s for s in segments if s.text]
+        if not (opens and number == count - 1):
+            segments += [Segment("", "answer"), Segment(filled(layout.end), "end")]
+    return segments
 
 
 def _around(place: str, gap: str = "\n") -> tuple[str, str]:
@@ -118,31 +147,34 @@ def _around(place: str, gap: str = "\n") -> tuple[str, str]:
     return (IMAGE + gap, "") if place == "first" else ("", gap + IMAGE)
 
 
-def _templated(turns: Turns, tokenizer: PreTrainedTokenizerBase, place: str, placeholder: str | None) -> list[Segment]:
+def _templated(
+    count: int, opens: bool, tokenizer: PreTrainedTokenizerBase, place: str, placeholder: str | None
+) -> list[Segment]:
     messages = []
-    for number, (_, answer) in enumerate(turns):
+    for number in range(count):
         before, after = _around(place) if number == 0 else ("", "")
         messages.append(("user", before + _mark("question", number) + after))
-        if answer is not None:
-            messages.append(("assistant", _mark("answer", number)))
-    text = _apply(messages, tokenizer, turns[-1][1] is None, placeholder)
+        messages.append(("assistant", _mark("answer", number)))
+    if opens:
+        messages.pop()
+    text = _apply(messages, tokenizer, opens, placeholder)
     first = _opening(tokenizer, _around(place)[1], placeholder)
-    later = _opening(tokenizer, "", placeholder) if place == "last" and len(turns) > 1 else first
+    later = _opening(tokenizer, "", placeholder) if place == "last" and count > 1 else first
     segments = []
-    for number, (question, answer) in enumerate(turns):
+    for number in range(count):
         before, text = _cut(text, _mark("question", number), tokenizer)
-        segments += [Segment(before, "frame"), Segment(question, "user")]
-        if answer is None:
+        segments += [Segment(before, "frame"), Segment("", "user")]
+        if opens and number == count - 1:
             segments.append(Segment(text, "frame"))
             continue
         between, text = _cut(text, _mark("answer", number), tokenizer)
         end = _end_of_turn(text, tokenizer)
         opening = later if number else first
-        segments += [Segment(opening or between, "frame"), Segment(answer, "answer")]
+        segments += [Segment(opening or between, "frame"), Segment("", "answer")]
         segments.append(Segment(end or tokenizer.eos_token or "", "end"))
         text = text[len(end) :]
     # What a template puts after the last answer's end (usually a newline) is never generated: it is left out.
-    return [s for s in segments if s.text]
+    return segments
 
 
 def _mark(kind: str, number: int) -> str:

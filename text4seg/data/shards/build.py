@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ import numpy as np
 from text4seg.data.notes import Notes
 from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.index import FORMAT, NAME, Index, ShardEntry
-from text4seg.data.shards.jobs import Built, Job, Tell, key_hash, run_jobs
-from text4seg.data.shards.read import records
+from text4seg.data.shards.jobs import Built, Job, Tell, run_jobs
+from text4seg.data.shards.keys import refuse_repeats
 from text4seg.data.shards.verify import file_damage
 from text4seg.data.sources.registry import VERSIONS, source_settings
 
@@ -141,7 +141,7 @@ def _index(jobs: Sequence[Job], digest: str) -> Index:
     """Put the notes of all shards together in the index, and remove them."""
     settings, folder = jobs[0].settings, jobs[0].folder
     built = [Built.load(job.note) for job in jobs]
-    _refuse_twice(jobs, built)
+    refuse_repeats([job.path for job in jobs], np.concatenate([one.keys for one in built]))
     total = sum(one.entry.samples for one in built)
     if not total:
         told = {kind: found["named"][:1] for one in built for kind, found in one.notes.items()}
@@ -176,22 +176,6 @@ def _index(jobs: Sequence[Job], digest: str) -> Index:
     return index
 
 
-def _refuse_twice(jobs: Sequence[Job], built: Sequence[Built]) -> None:
-    """Keys of different shards must differ too; only their hashes are held in memory."""
-    hashes = np.concatenate([np.array(one.keys, np.uint64) for one in built])
-    values, times = np.unique(hashes, return_counts=True)
-    if (times == 1).all():
-        return
-    suspects = set(values[times > 1].tolist())
-    seen: set[str] = set()
-    for job in jobs:
-        for record in records(job.path):
-            if key_hash(record.key) in suspects:
-                if record.key in seen:
-                    raise ValueError(f"the key {record.key!r} comes twice; ids must differ in letters and digits.")
-                seen.add(record.key)
-
-
 def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
     """Digest of a recipe, of the names and sizes of the files that it reads, and of its question lists.
 
@@ -209,13 +193,21 @@ def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
         if not given or not top.is_dir():
             continue
         own = () if out is None else (out.resolve(), _partial(out.resolve()))
-        for path in sorted(top.rglob("*")):
-            if path.is_file() and not any(path.is_relative_to(folder) for folder in own):
-                digest.update(f"{path.relative_to(top)} {path.stat().st_size}\n".encode())
+        for path in _files(top, own):
+            digest.update(f"{path.relative_to(top)} {path.stat().st_size}\n".encode())
     templates = settings.task_options.get("templates")
     if templates and Path(str(templates)).is_file():
         digest.update(Path(str(templates)).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _files(folder: Path, without: Sequence[Path]) -> Iterator[Path]:
+    """The files below a folder in order; a folder's names are in memory, not those of the whole tree."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            yield path
+        elif path not in without and path.is_dir() and not path.is_symlink():
+            yield from _files(path, without)
 
 
 def _whole(folder: Path, entry: ShardEntry) -> bool:

@@ -18,11 +18,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import webdataset as wds
+from numpy.typing import NDArray
 
 from text4seg.data.notes import Notes
 from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.index import ShardEntry
+from text4seg.data.shards.keys import key_hash, refuse_repeats
 from text4seg.data.shards.record import to_members
 from text4seg.data.sources.options import from_options
 from text4seg.data.sources.registry import examples
@@ -76,18 +79,19 @@ class Built:
     entry: ShardEntry
     tasks: dict[str, int]
     notes: dict[str, Any]
-    keys: list[int]
+    keys: NDArray[np.uint64]
 
     @classmethod
     def load(cls, path: Path) -> Built:
         """From a note."""
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(ShardEntry(**raw.pop("entry")), **raw)
+        return cls(ShardEntry(**raw.pop("entry")), keys=np.array(raw.pop("keys"), np.uint64), **raw)
 
-
-def key_hash(key: str) -> int:
-    """64 bits of a key."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    def save(self, path: Path) -> None:
+        """Write a note, whole or not at all."""
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps({**asdict(self), "keys": self.keys.tolist()}), encoding="utf-8")
+        unfinished.replace(path)
 
 
 def run_job(job: Job, tell: Tell | None = None) -> int:
@@ -105,23 +109,21 @@ def run_job(job: Job, tell: Tell | None = None) -> int:
     if job.note.is_file():
         return Built.load(job.note).entry.samples
     tasks: Counter[str] = Counter()
-    notes, keys, seen = Notes(), array("Q"), set()
+    notes, keys = Notes(), array("Q")
     # An open file, not a name: webdataset takes a name with a colon for the address of something to run or fetch.
     with job.path.open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
+        written: list[Any] = tar.tarstream.members  # pyrefly: ignore
         for sample in _samples(job, notes):
-            if sample.key in seen:
-                raise ValueError(f"the key {sample.key!r} comes twice; ids must differ in letters and digits.")
-            seen.add(sample.key)
             keys.append(key_hash(sample.key))
             tasks.update(turn.task for turn in sample.turns)
             tar.write({"__key__": sample.key, **to_members(sample, job.grid, job.codec, job.rule)})
+            written.clear()  # tarfile remembers all that it wrote, 3 kB a sample
             if tell:
-                tell(len(seen))
-    built = Built(_entry(job.path, len(keys)), dict(tasks), notes.as_plain(), list(keys))
-    unfinished = job.note.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(asdict(built)), encoding="utf-8")
-    unfinished.replace(job.note)
-    return built.entry.samples
+                tell(len(keys))
+    hashes = np.array(keys, np.uint64)
+    refuse_repeats([job.path], hashes)
+    Built(_entry(job.path, len(keys)), dict(tasks), notes.as_plain(), hashes).save(job.note)
+    return len(keys)
 
 
 def run_jobs(jobs: Sequence[Job], processes: int, engine: str, tell: Tell | None) -> None:

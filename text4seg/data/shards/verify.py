@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from text4seg.data.image import open_image
 from text4seg.data.shards.index import NAME, Index, ShardEntry
+from text4seg.data.shards.keys import key_hash, repeats
 from text4seg.data.shards.read import Record, records
 from text4seg.data.shards.record import MEMBERS, descriptors
 from text4seg.data.types import Sample, ignore_value
@@ -54,7 +58,7 @@ def _file_fault(path: Path, entry: ShardEntry) -> str:
 
 
 def _record_damage(folder: Path, index: Index) -> Iterator[str]:
-    homes: dict[str, str] = {}
+    keys = array("Q")
     tasks: Counter[str] = Counter()
     unread = 0
     for entry in index.shards:
@@ -63,9 +67,9 @@ def _record_damage(folder: Path, index: Index) -> Iterator[str]:
             continue
         number = 0
         for record in records(folder / entry.name):
-            number += not record.error
-            if not record.error and homes.setdefault(record.key, f"{entry.name}/{number}") != f"{entry.name}/{number}":
-                yield f"{entry.name}: {record.key}: the key comes twice, first in {homes[record.key].split('/')[0]}"
+            if not record.error:
+                number += 1
+                keys.append(key_hash(record.key))
             try:
                 sample = _checked(record, index)
             # A damaged file can trip a decoder in ways that no list of classes covers; the finding is what counts.
@@ -76,6 +80,12 @@ def _record_damage(folder: Path, index: Index) -> Iterator[str]:
             tasks.update(turn.task for turn in sample.turns)
         if number != entry.samples:
             yield f"{entry.name}: {number} records, the index says {entry.samples}"
+    there = [path for entry in index.shards if (path := folder / entry.name).is_file()]
+    homes: dict[str, str] = {}
+    for key, shard in repeats(there, np.array(keys, np.uint64)):
+        if key in homes:
+            yield f"{shard}: {key}: the key comes twice, first in {homes[key]}"
+        homes.setdefault(key, shard)
     if not unread and dict(tasks) != index.tasks:
         yield f"{NAME}: the records hold the questions {dict(sorted(tasks.items()))}, the index says {index.tasks}"
 
@@ -111,7 +121,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     turns: Counter[int] = Counter()
     sources: Counter[str] = Counter()
     labels: Counter[str] = Counter()
-    lengths: list[int] = []
+    lengths = array("I")
     unreadable = empty = 0
     for entry in index.shards:
         for record in records(folder / entry.name) if (folder / entry.name).is_file() else ():
@@ -124,7 +134,7 @@ def summarise(folder: Path) -> dict[str, Any]:
             turns[len(sample.turns)] += 1
             sources[sample.source] += 1
             labels.update(label for turn in sample.turns for label in turn.labels[1:])
-            lengths += map(len, texts)
+            lengths.extend(map(len, texts))
             empty += sum(not ((plane > 0) & (plane < ignore_value(plane))).any() for plane in sample.masks)
     return {
         "folder": str(folder),
@@ -148,7 +158,9 @@ def summarise(folder: Path) -> dict[str, Any]:
     }
 
 
-def _quantiles(lengths: list[int]) -> dict[str, int]:
-    ranked = sorted(lengths)
+def _quantiles(lengths: array[int]) -> dict[str, int]:
+    ranked = np.sort(lengths)
     places = {"shortest": 0.0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "longest": 1.0}
-    return {name: ranked[round(share * (len(ranked) - 1))] for name, share in places.items()} if ranked else {}
+    return (
+        {name: int(ranked[round(share * (len(ranked) - 1))]) for name, share in places.items()} if len(ranked) else {}
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from text4seg.data.sources.folder import leads_out
-from text4seg.data.sources.json_items import json_items
+from text4seg.data.sources.json_items import JsonItems
 from text4seg.data.sources.needs import Need
 from text4seg.data.sources.photograph import header_size
 from text4seg.data.sources.records import field, is_file, short
@@ -35,9 +35,10 @@ def examples(settings: DialogueSettings, seed: int, share: Share = WHOLE) -> Ite
         ValueError: a missing or damaged file, a record that is no conversation; the record is named.
     """
     path, images = Path(settings.annotations), Path(settings.images)
+    records = JsonItems(path)
 
-    def example(item: tuple[int, Any]) -> Example:
-        number, record = item
+    def example(number: int) -> Example:
+        record = records[number]
         where = f"{path}, record {number + 1}"
         name, turns = _parts(record, where)
         # Ids of the published file are not unique; a record's number is.
@@ -50,7 +51,7 @@ def examples(settings: DialogueSettings, seed: int, share: Share = WHOLE) -> Ite
             raise ValueError(f"{where}: no file {images / name}; set `images` to the folder that holds {name!r}.")
         return Example(found, images / name, header_size(images / name), path.stem, dialogue=turns)
 
-    return map(example, share.of(enumerate(json_items(path))))
+    return map(example, share.of(range(len(records))))
 
 
 def needs(settings: DialogueSettings) -> list[Need]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from text4seg.data.sources.folder import leads_out
-from text4seg.data.sources.json_items import json_items
+from text4seg.data.sources.json_items import JsonItems
 from text4seg.data.sources.needs import Need
 from text4seg.data.sources.photograph import header_size
 from text4seg.data.sources.records import field, is_file, photograph
@@ -34,9 +34,10 @@ def examples(settings: RleSettings, seed: int, share: Share = WHOLE) -> Iterator
         ValueError: a missing or damaged file, a line that does not fit; it is named.
     """
     path, images = Path(settings.annotations), Path(settings.images)
+    records = JsonItems(path)
 
-    def example(item: tuple[int, Any]) -> Example:
-        number, record = item
+    def example(number: int) -> Example:
+        record = records[number]
         where = f"{path}, line {number + 1}"
         name = field(record, "image", str, where)
         if leads_out(name) or not is_file(images / name):
@@ -53,7 +54,7 @@ def examples(settings: RleSettings, seed: int, share: Share = WHOLE) -> Iterator
         found = str(record.get("id", f"{number:07d}"))
         return Example(found, picture, size, path.stem, labels, mask_HW, referents, str(record.get("split", "train")))
 
-    return map(example, share.of(enumerate(json_items(path))))
+    return map(example, share.of(range(len(records))))
 
 
 def needs(settings: RleSettings) -> list[Need]:
