@@ -9,13 +9,13 @@ of answers are guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from text4seg.templates import DEFAULT, FAMILIES
 
 from .contract import Draft
-from .forecast import Forecast, Run
+from .forecast import LEAST, Forecast, Run
 from .habits import Habits
 from .reading import BODY, CLOSE, OPEN, OPENING, Reading
 from .spelling import Spelling
@@ -92,7 +92,7 @@ class GeometryDrafter:
         """Guesses that agree with the piece that is being written, without what is already there."""
         read = self._reading
         opening = read.stage == OPENING
-        pieces = self._openings() if opening else list(self._pieces(read.cells, read.last))
+        pieces = self._openings() if opening else list(self._pieces(read.cells, read.last, self._begun()))
         guesses = self._same_tokens(pieces) or self._same_text(pieces)
         if opening and not guesses:
             guesses = self._tag()
@@ -138,8 +138,8 @@ class GeometryDrafter:
                 return [Guess(1.0, self._spelling.tokens(wanted[there:], "x" + wanted[:there]), ([], None))]
         return [Guess(1.0, self._spelling.tokens(wanted, "x:"), ([], None))] if unit.endswith(b":") else []
 
-    def _follow(self, behind: tuple[list[int], Run | None] | None) -> Iterator[Guess]:
-        """What may follow a piece."""
+    def _follow(self, behind: tuple[list[int], Run | None] | None, least: float) -> Iterator[Guess]:
+        """What may follow a piece with at least this chance."""
         if behind is None:
             return
         cells, run = behind
@@ -147,13 +147,23 @@ class GeometryDrafter:
         if run is not None:
             cells = cells + [run.label] * (run.end - len(cells))
             last = None if run.end % self._line == 0 else run.label
-        for piece in self._pieces(cells, last):
+        for piece in self._pieces(cells, last, range(len(self._reading.names)), least):
             tokens = self._spelling.tokens(piece.text, piece.before)
             if tokens:  # none: a tokenizer that drops what it does not know
                 yield Guess(piece.chance, tokens, piece.behind)
 
-    def _pieces(self, cells: list[int], last: int | None) -> Iterator[_Piece]:
-        """Runs (in the codec ``full``: cells) that may come behind these cells, or the end of the answer."""
+    def _begun(self) -> Collection[int]:
+        """The labels that the piece which is being written may be of."""
+        names, unit = self._reading.names, self._reading.unit.lstrip()
+        if not unit:
+            return range(len(names))
+        written = [(number, f"{name} *".encode()) for number, name in enumerate(names)]
+        return {number for number, text in written if text.startswith(unit) or unit.startswith(text)}
+
+    def _pieces(
+        self, cells: list[int], last: int | None, labels: Collection[int], least: float = LEAST
+    ) -> Iterator[_Piece]:
+        """Runs (in the codec ``full``: cells) of these labels that may come behind the cells, or the answer's end."""
         begun = len(cells)
         if begun == self._total:
             yield _Piece(CLOSE, _NEW_LINE, 1.0, None)
@@ -161,7 +171,7 @@ class GeometryDrafter:
         lead, before = (" ", _NEW_LINE if last is None else _IN_LINE) if begun else ("", _AFTER_TAG)
         names, full = self._reading.names, self._codec == "full"
         guess = self._forecast.cell if full else self._forecast.runs
-        for run in guess(cells, last, len(names)):
+        for run in guess(cells, last, labels, least):
             count = "" if full else f" *{run.end - begun}"
             separator = "|" if run.end % self._line else "\n"
             yield _Piece(f"{lead}{names[run.label]}{count}{separator}", before, run.chance, (cells, run))

@@ -8,7 +8,7 @@ Cells are ids in reading order. A line is what no run crosses: a row, or the who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from .habits import AHEAD, END, FIRST, NEW, ROW, STOPS, UNDER, WALL, Habits
@@ -42,23 +42,25 @@ class Forecast:
         self._lengths: dict[tuple[object, ...], list[tuple[int, float]]] = {}
         self._version = habits.version
 
-    def runs(self, cells: Sequence[int], last: int | None, labels: int) -> list[Run]:
+    def runs(self, cells: Sequence[int], last: int | None, labels: Collection[int], least: float) -> list[Run]:
         """What may come behind these cells, in no order; chances sum to at most 1.
 
         Args:
             cells: ids so far, not a full grid.
             last: label of the run that ended here; None at the start of a line.
-            labels: how many labels there are.
+            labels: what the run may be of.
+            least: chance below which a guess is left out.
         """
         start = len(cells)
         return [
             Run(label, start + length, chance * part)
             for label, chance in self._labels(cells, last, labels)
+            if chance >= least
             for length, part in self._ends(cells, label)
-            if chance * part > LEAST
+            if chance * part >= least
         ]
 
-    def cell(self, cells: Sequence[int], last: int | None, labels: int) -> list[Run]:
+    def cell(self, cells: Sequence[int], last: int | None, labels: Collection[int], least: float) -> list[Run]:
         """As :meth:`runs` where every cell is written by itself: runs of one cell, `last` may go on."""
         end = len(cells) + 1
         if last is None:
@@ -71,36 +73,37 @@ class Forecast:
         stop = sum(chance for n, chance in ends if n == length)
         stay = sum(chance for n, chance in ends if n > length)
         stop = stop / (stop + stay) if stop + stay else 0.5
-        turns = [Run(label, end, stop * chance) for label, chance in self._labels(cells, last, labels)]
-        return [Run(last, end, 1 - stop), *turns]
+        turns = [] if stop < least else self._labels(cells, last, labels)
+        return [Run(last, end, 1 - stop), *(Run(label, end, stop * chance) for label, chance in turns)]
 
     def learn(self, cells: Sequence[int], last: int | None, run: Run) -> None:
         """Count a run that was written behind these cells."""
         start = len(cells)
         case, likely = self._likely(cells, last)
         if last is None or len(likely) > 1:
-            known = 2 if run.label in cells else 3
-            self._habits.saw_label(case, likely.index(run.label) if run.label in likely[:2] else known)
+            other = 2 if run.label in cells else 3
+            self._habits.saw_label(case, likely.index(run.label) if run.label in likely else other)
         room = self._line - start % self._line
         length = run.end - start
         drift, kind, reach = self._kind(cells, run.label, room)
         places = [(kind, _step(kind, n, reach, room)) for n in range(1, min(length + 1, room))]
         self._habits.saw_run(places, drift, length < room)
 
-    def _labels(self, cells: Sequence[int], last: int | None, labels: int) -> list[tuple[int, float]]:
+    def _labels(self, cells: Sequence[int], last: int | None, labels: Collection[int]) -> list[tuple[int, float]]:
         case, likely = self._likely(cells, last)
         counts = self._habits.next_label(case)
-        found = [(label, counts[i]) for i, label in enumerate(likely[:2])]
-        taken = {*likely[:2], last}
-        seen = set(cells) - taken
-        new = [label for label in range(labels) if label not in taken and label not in seen]
-        for group, share in ((seen, counts[2]), (new, counts[3])):
-            found += [(label, share / len(group)) for label in group]
-        total = sum(count for _, count in found)
-        return [(label, count / total) for label, count in found if count > LEAST * total]
+        found = [(label, count) for label, count in zip(likely, counts, strict=False) if label in labels]
+        taken = {*likely, last}
+        seen = {label for label in set(cells) - taken if label in labels}
+        new = len(labels) - sum(label in labels for label in taken) - len(seen)
+        found += [(label, counts[2] / len(seen)) for label in seen]
+        total = sum(count for _, count in found) + (counts[3] if new else 0)
+        if new and counts[3] / new > LEAST * total:
+            found += [(label, counts[3] / new) for label in labels if label not in taken and label not in seen]
+        return [(label, count / total) for label, count in found]
 
     def _likely(self, cells: Sequence[int], last: int | None) -> tuple[int, list[int]]:
-        """The case of :data:`NEXT`, and the labels that the row above suggests, the likeliest first."""
+        """The case of :data:`NEXT`, and the labels that the row above suggests, two at most, the likelier first."""
         start = len(cells)
         above = start - self._cols
         case = ROW if last is None else UNDER

@@ -31,12 +31,12 @@ class Guess(NamedTuple):
     state: Any
 
 
-def grow(first: Iterable[Guess], follow: Callable[[Any], Iterable[Guess]], width: int, branches: int) -> Draft:
+def grow(first: Iterable[Guess], follow: Callable[[Any, float], Iterable[Guess]], width: int, branches: int) -> Draft:
     """Lay guesses, and what follows them, into a tree.
 
     Args:
         first: what may follow the accepted tokens.
-        follow: what may follow a state.
+        follow: what may follow a state; guesses below the chance that it is given are not needed.
         width: most tokens of the tree.
         branches: most leaves; 1 gives a chain.
     """
@@ -72,5 +72,6 @@ def grow(first: Iterable[Guess], follow: Callable[[Any], Iterable[Guess]], width
             offer(longer, mass, at + 1, own)
         for guess in guesses:
             if len(guess.tokens) == at + 1:
-                offer(follow(guess.state), mass * guess.chance, 0, own)
+                share = mass * guess.chance
+                offer(follow(guess.state, FLOOR / share), share, 0, own)
     return draft
