@@ -51,7 +51,14 @@ def write_refer(root: Path, count: int = 8) -> Path:
         {"id": i, "file_name": f"{name}.jpg", "height": SIZE[0], "width": SIZE[1]} for i, name in enumerate(names)
     ]
     annotations = [
-        {"id": 10 + i, "image_id": i, "category_id": 1, "iscrowd": 0, "segmentation": [[3, 4, 20, 4, 20, 30, 3, 30]]}
+        {
+            "id": 10 + i,
+            "image_id": i,
+            "category_id": 1,
+            "iscrowd": 0,
+            "segmentation": [[3, 4, 20, 4, 20, 30, 3, 30]],
+            "bbox": [4.0, 5.0, 15.0, 23.0],
+        }
         for i in range(count)
     ]
     categories = [{"id": 1, "name": "cat"}]

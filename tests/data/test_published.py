@@ -20,6 +20,8 @@ from text4seg.data.shards.verify import verify
 from text4seg.data.sources.json_items import JsonItems
 from text4seg.data.sources.registry import examples, needs
 from text4seg.data.sources.share import Share
+from text4seg.data.tasks.samples import samples
+from text4seg.data.tasks.settings import TaskSettings
 from text4seg.data.types import ignore_value
 from text4seg.data.variants import Curriculum
 from text4seg.descriptors import parse
@@ -176,6 +178,14 @@ def test_conversations_pass_untouched(tmp_path, form):
     assert verify(tmp_path / "out") == []
 
 
+def test_what_several_people_answered_travels_with_the_question(tmp_path):
+    said = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A dog.", "answers": ["dog", "a dog", "cat"]}]
+    (tmp_path / "vqa.json").write_text(json.dumps([{"conversations": said}, MIX[1], {**MIX[2], "images": []}]))
+    options = {"annotations": str(tmp_path / "vqa.json"), "images": str(tmp_path)}
+    found = [turn for one in samples(examples("dialogue", options, 0), "text", TaskSettings(), 0) for turn in one.turns]
+    assert [turn.references for turn in found] == [("dog", "a dog", "cat"), (), ()]
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
@@ -185,6 +195,7 @@ def test_conversations_pass_untouched(tmp_path, form):
         ({"conversations": MIX[1]["conversations"][:1]}, "question, answer"),
         ({"conversations": [{"from": "robot", "value": "x"}]}, "`from` must be"),
         ([], "expected an object"),
+        ({"query": "?", "response": "x", "answers": "x"}, "`answers` must be a list"),
     ],
 )
 def test_odd_conversations_are_named(tmp_path, record, message):

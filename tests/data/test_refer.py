@@ -96,6 +96,22 @@ def test_refs_are_gathered_by_image(tree):
     assert (second.id, second.split, second.referents[0].mask.dtype) == ("8", "val", bool)
 
 
+def test_the_annotated_box_travels_to_the_question(tree):
+    tree.annotations[0]["bbox"] = [0.5, 1, 5, 2.5]  # not the mask's: people draw boxes and masks apart
+    tree.refs += [ref(13, [1, 2], "both"), ref(14, [-1], "nothing")]
+    boxes = {r.id: r.box for r in tree.read()[0].referents}
+    assert boxes == {"10": (0.5, 1.0, 5.5, 3.5), "12": None, "13": None, "14": None}
+    asked = {
+        turn.id: turn.box for one in samples(tree.read()[:1], "generalized", TaskSettings(), 0) for turn in one.turns
+    }
+    assert asked == boxes
+    together = samples(tree.read()[:1], "referring", TaskSettings(objects=9), 3)
+    assert all(turn.box is None for one in together for turn in one.turns if "+" in turn.id)
+    for broken in ([1, 2, 3], [0, 0, float("nan"), 1], "left", [0, 0, "1", 1]):
+        tree.annotations[0]["bbox"] = broken
+        tree.refuse("annotation 1", "bbox")
+
+
 def test_only_refs_of_the_split_come(tree):
     tree.refs += [ref(13, 1, "seen in val", split="val")]
     assert [(e.id, [r.id for r in e.referents]) for e in tree.read(split="val")] == [("8", ["11"]), ("7", ["13"])]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -232,6 +233,7 @@ def test_members_and_back(shape, question, codec):
     turns = tuple(
         Turn(f"{question} {i}", "Here:", ("others", "red car", f"Ding {i}"), "partial", str(i)) for i in range(num)
     )
+    turns = (replace(turns[0], box=(0.0, 1.5, 2.0, 3.25), references=("a", question)), *turns[1:])
     sample = Sample("a-000", jpeg(height, width), turns, masks, "cars")
     members = to_members(sample, (3, 2), codec, "center")
     assert to_members(sample, (3, 2), codec, "center") == members
@@ -240,6 +242,20 @@ def test_members_and_back(shape, question, codec):
     assert back.masks.dtype == np.uint8
     np.testing.assert_array_equal(back.masks, masks)
     assert len(members["descriptor.txt"].decode().split("\n\n")) == num
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("box", [1, 2, 3]), ("box", "left"), ("references", "yes"), ("references", [1])]
+)
+def test_odd_boxes_and_references_are_named(name, value):
+    masks = np.zeros((1, 4, 4), np.uint8)
+    members = to_members(
+        Sample("a-000", jpeg(4, 4), (Turn("?", "", ("others", "a"), "referring"),), masks), (2, 2), "rrle", "center"
+    )
+    (turn,) = json.loads(members["qa.json"])
+    members["qa.json"] = json.dumps([turn | {name: value}]).encode()
+    with pytest.raises(ValueError, match=f"a-000: `{name}` of a turn"):
+        from_members("a-000", members)
 
 
 def test_summarise_counts_what_was_put_in(tmp_path):

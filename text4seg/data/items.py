@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from text4seg.data.types import Sample, Turn, ignore_value
+from text4seg.data.types import Box, Sample, Turn, ignore_value
 from text4seg.data.variants import Variant
 from text4seg.descriptors import answer, encode, rasterize
 from text4seg.templates import DEFAULT, hint
+
+NO_GRID = (1, 1)
+"""Stands for the grid of a question that asks for none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,9 @@ class Item:
         size: rows, columns of the grid asked for.
         codec: spelling asked for.
         rule: how the perfect grid is made from the mask.
-        task: template family of the question.
+        task: template family of the question; `text`: the answer is words, there is nothing to segment.
+        box: annotated around the one thing that is asked about, (left, top, right, bottom); None: there is none.
+        references: of a `text` question what people answered.
     """
 
     key: str
@@ -41,6 +46,8 @@ class Item:
     codec: str
     rule: str
     task: str
+    box: Box | None = None
+    references: tuple[str, ...] = ()
 
 
 class Items:
@@ -106,9 +113,31 @@ def items(sample: Sample, variant: Variant, with_hint: bool) -> list[Item]:
             codec=variant.codec,
             rule=variant.rule,
             task=turn.task,
+            box=turn.box,
         )
         for number, (turn, plane) in enumerate(zip(sample.turns, sample.masks, strict=True))
         if turn.task != "text"
+    ]
+
+
+def text_items(sample: Sample) -> list[Item]:
+    """The questions of a sample that are answered in words, each by itself."""
+    return [
+        Item(
+            key=sample.key,
+            turn=number,
+            question=turn.question,
+            labels=turn.labels,
+            mask=sample.masks[number],
+            image=sample.image,
+            size=NO_GRID,
+            codec="rrle",
+            rule="center",
+            task=turn.task,
+            references=turn.references or (turn.answer_prefix,),
+        )
+        for number, turn in enumerate(sample.turns)
+        if turn.task == "text"
     ]
 
 

@@ -19,6 +19,8 @@ IGNORE_16 = 65535
 
 Task = Literal["referring", "generalized", "all", "partial", "conditioned", "parts", "text"]
 """`parts`: an object and all its parts; `text`: an answer in words, without a mask."""
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels: the edges, so that a single pixel at the origin has (0, 0, 1, 1)."""
 
 
 def ignore_value(mask: NDArray[Any]) -> int:
@@ -35,12 +37,14 @@ class Referent:
         mask: bool ``[H, W]``; all False when the picture holds no such target.
         id: the annotation's id in its source.
         void: bool ``[H, W]``, pixels that are neither target nor background; None when there are none.
+        box: as it was annotated, apart from the mask; None where no box was.
     """
 
     phrases: tuple[str, ...]
     mask: NDArray[np.bool_]
     id: str = ""
     void: NDArray[np.bool_] | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class Example:
         synonyms: other words for each label, in the order of ``labels``; empty when the source knows none.
         wholes: for each label the object that it is a part of, ``""`` for what is no part; empty: nothing is.
         dialogue: questions and answers in words, passed on as they are.
+        references: for each question of the dialogue what several people answered; empty: nobody else was asked.
     """
 
     id: str
@@ -73,6 +78,7 @@ class Example:
     synonyms: tuple[tuple[str, ...], ...] = ()
     wholes: tuple[str, ...] = ()
     dialogue: tuple[tuple[str, str], ...] = ()
+    references: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class Turn:
         labels: names of the plane's values, ``labels[0] == "others"``; holds everything asked for, present or not.
         task: which template family the question came from.
         id: which annotation is asked about, where the source tells.
+        box: annotated around the one thing that is asked about; None where there is none.
+        references: answers of several people to a question in words; empty: only `answer_prefix` is known.
     """
 
     question: str
@@ -94,6 +102,8 @@ class Turn:
     labels: tuple[str, ...]
     task: Task
     id: str = ""
+    box: Box | None = None
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

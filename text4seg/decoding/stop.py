@@ -78,6 +78,7 @@ class _Watch:
         self._most_lines = None if flat else 2 * height + 2
         self._most_runs = 2 * (height * width if flat else width) + 2
         self._most_letters = max(_LETTERS, 4 * len(", ".join(item.labels)))
+        self._in_words = item.task == "text"  # may have any lines and letters; ends where the model ends it
         self._tail = ""
         self._lines = self._runs = self._letters = 0
         self._done = False
@@ -85,7 +86,7 @@ class _Watch:
     def ends(self, piece: str) -> bool:
         """Whether the answer is finished with this piece of text; once it is, it stays so."""
         if not self._done:
-            self._done = self._closed(piece) | self._circles(piece)
+            self._done = self._closed(piece) | (self._circles(piece) and not self._in_words)
         return self._done
 
     def _closed(self, piece: str) -> bool:

@@ -84,9 +84,11 @@ class Decoded:
             is then all ``others`` and must be scored as IoU 0 even when the target is empty).
         repairs: what was mended, in reading order.
         text: the text as given.
+        renamed: (word, label that it was taken for) where the two differ in case, punctuation or blanks.
     """
 
     grid: LabelGrid
     status: Status
     repairs: tuple[Repair, ...] = field(default=())
     text: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()

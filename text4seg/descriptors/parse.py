@@ -56,7 +56,7 @@ def parse(
     if vocabulary.matched:
         repairs += _renamed(vocabulary)
     grid = LabelGrid(rows.ids(size), tuple(vocabulary.names))
-    return Decoded(grid, "repaired" if repairs else "ok", repairs, text)
+    return Decoded(grid, "repaired" if repairs else "ok", repairs, text, tuple(vocabulary.matched))
 
 
 def _renamed(vocabulary: Vocabulary) -> tuple[Repair, ...]:
@@ -80,7 +80,8 @@ def _parse_any(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabul
     repairs += _renamed(vocabulary)
     if not repairs:
         repairs.append(Repair(-1, "separators or tags put right"))
-    return Decoded(LabelGrid(ids, tuple(vocabulary.names)), "repaired", tuple(repairs), text)
+    grid = LabelGrid(ids, tuple(vocabulary.names))
+    return Decoded(grid, "repaired", tuple(repairs), text, tuple(vocabulary.matched))
 
 
 def _lost_its_rows(lines: list[Line], size: tuple[int, int]) -> bool:

@@ -33,6 +33,7 @@ from text4seg.metrics.board import ScoreBoard
 from text4seg.refine.refiner import Refiner, refiner
 
 from .answer_log import Answered, AnswerLog
+from .matching import Matcher
 from .overlay import open_picture
 from .pictures import draw_evaluation
 from .questions import Batch, Questions
@@ -42,6 +43,7 @@ from .run import load_run, weights_of
 from .settings import EvaluateSettings
 from .stamp import made_with
 from .summary import summarise
+from .words import TEXT, apart, word_record, word_summary
 
 if TYPE_CHECKING:
     from text4seg.models.backbone import Backbone
@@ -73,6 +75,7 @@ class Examiner:
     decoding: DecodingSettings
     device: torch.device
     refine: Refiner | None = None
+    match: Matcher | None = None
 
     def __post_init__(self) -> None:
         self.board = ScoreBoard(self.decoding.paint)
@@ -86,14 +89,18 @@ class Examiner:
         made = []
         for question, text in zip(batch.questions, texts, strict=True):
             item = question.item
+            tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+            if item.task == TEXT:
+                made.append(word_record(question, text, tokens))
+                continue
             decoded = parse(text, tuple(item.size), item.codec, item.labels[1:])
+            decoded, matches = self.match(decoded, len(item.labels)) if self.match else (decoded, [])
             refined = None
             if self.refine is not None:
                 name = f"{item.key}/{item.turn}/{question.wording}"
                 refined = self.refine(decoded.grid, np.asarray(open_picture(item.image)), name)
             score = self.board.update(decoded, item, refined)
-            tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-            made.append(record(question, decoded, score, tokens))
+            made.append(record(question, decoded, score, tokens, matches))
         return made
 
 
@@ -154,7 +161,7 @@ def _answer(questions: Questions, size: int, examiner: Examiner, log: AnswerLog,
             answered = Answered(batch.number, time.perf_counter() - start, records)
             log.append(answered)
         count += len(answered.records)
-        ious += sum(line["iou"] for line in answered.records)
+        ious += sum(line.get("iou", line.get("accuracy")) for line in answered.records)
         if tell is not None:
             tell(count, share, ious / count)
 
@@ -165,13 +172,17 @@ def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, 
     lines = [line for batch in batches for line in batch.records]
     if not lines:
         raise ValueError("there is no item to score: " + _why_none(settings))
+    masks, words = apart(lines)
     folder = log.folder
     seconds = sum(batch.seconds for batch in batches)
     report: dict[str, Any] = {
         "name": settings.name,
         "run": str(settings.run),
         "shards": str(questions.folder),
-        **summarise(lines),
+        **summarise(masks),
+        "items": len(lines),
+        "pictures": len({line["picture"] for line in lines}),
+        "words": word_summary(words),
         "left_out": questions.broken,
         "settings": {name: value for name, value in asdict(settings).items() if name not in ELSEWHERE},
         "stamp": made_with(),
@@ -184,9 +195,10 @@ def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, 
     }
     write_whole(folder / "items.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    scores = {f"{settings.name}/{name}": value for name, value in report["scores"].items()}
+    report_scores = report["scores"] | ({"VQA": report["words"]["VQA"]} if words else {})
+    scores = {f"{settings.name}/{name}": value for name, value in report_scores.items()}
     write_whole(folder / "metrics.json", json.dumps({**scores, f"{settings.name}/items": len(lines)}, indent=2) + "\n")
-    draw_evaluation(report, lines, questions, folder, settings.sheet, settings.gallery)
+    draw_evaluation(report, masks, questions, folder, settings.sheet, settings.gallery)
     classes = {row["label"]: row["iou"] for row in report["classes"]}
     return Evaluation(scores, classes, len(lines), folder)
 
@@ -226,7 +238,7 @@ def _examiner(settings: EvaluateSettings, config: Config, backbone: Backbone) ->
     changed = {name: value for name, value in vars(settings.decoding).items() if value is not None}
     device = place(backbone, settings.device)
     refine = None if settings.refine.name is None else refiner(settings.refine, device)
-    return Examiner(backbone, replace(config.decoding, **changed), device, refine)
+    return Examiner(backbone, replace(config.decoding, **changed), device, refine, Matcher(settings.match))
 
 
 def _data(settings: EvaluateSettings, config: Config) -> DataSettings:

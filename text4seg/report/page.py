@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from .overlay import palette
 from .table import MEANINGS
 
 Report = Mapping[str, Any]
@@ -23,12 +24,13 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}thead th{border-bot
 tbody tr:nth-child(odd){background:var(--soft)}.faint{color:var(--faint)}
 .cols{display:flex;align-items:flex-start;flex-wrap:wrap;gap:10px 60px}
 .bar{display:inline-block;height:9px;background:#8fb8de;vertical-align:middle}.wide{overflow-x:auto}
-.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(430px,1fr));gap:16px}
+.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(430px,100%),1fr));gap:16px}
 .card{border:1px solid var(--line);border-radius:6px;padding:10px}.card img{max-width:100%;display:block;margin:6px 0}
 .tag{border:1px solid var(--line);border-radius:10px;padding:0 8px;font-size:12px;margin-right:4px}
 .invalid{color:var(--bad);border-color:var(--bad)}.ok{color:var(--good);border-color:var(--good)}
 pre{white-space:pre-wrap;background:var(--soft);padding:8px;max-height:220px;overflow:auto;font-size:12px}
 .confusion td.n{padding:2px 8px}.confusion th{font-weight:500;font-size:12px}
+.legend{font-size:12px}.legend i{display:inline-block;width:10px;height:10px;margin:0 4px 0 8px}
 select,button{font:inherit;margin-right:12px}
 """
 SCRIPT = """
@@ -64,10 +66,12 @@ def page(report: Report, cards: Sequence[Card]) -> str:
         "confusion": ("Confusion", _confusion(report["confusion"])),
         "breakdown": ("Breakdown", _breakdown(report)),
         "answers": ("Answers", _answers(report)),
-        "gallery": ("Gallery", _gallery(cards)),
-        "made": ("Made with", _made(report)),
+        "matches": ("Words read as labels", _matches(report["matches"])),
+        "gallery": ("Gallery", _gallery(cards) if cards else ""),
     }
-    parts = {name: part for name, part in parts.items() if part[1]}
+    parts = {name: part for name, part in parts.items() if part[1] and report["scores"]}
+    parts |= {"words": ("Answers in words", _words(report["words"]))} if report["words"] else {}
+    parts["made"] = ("Made with", _made(report))
     links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in parts.items())
     body = "".join(f'<h2 id="{name}">{title}</h2>{text}' for name, (title, text) in parts.items())
     title = f"{escape(report['run'])}: {escape(report['name'])}"
@@ -76,7 +80,7 @@ def page(report: Report, cards: Sequence[Card]) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
         f'<header><h1>{title}</h1><div class="faint">{report["items"]} questions about {report["pictures"]} pictures, '
         f"{escape(report['shards'])}</div><nav>{links}{files}</nav></header><main>{body}</main>"
-        f"<script>{SCRIPT}</script></html>\n"
+        f"{f'<script>{SCRIPT}</script>' if 'gallery' in parts else ''}</html>\n"
     )
 
 
@@ -100,7 +104,9 @@ def _scores(report: Report) -> str:
             beside = [scores.get(f"{kind}_{name}") for kind in ("ceiling", "coarse", "legacy")]
             bar = f'<span class="bar" style="width:{100 * scores[name]:.0f}px"></span>'
             rows.append([f"<b>{name}</b>", f"<b>{scores[name]:.4f}</b>", bar, *map(_number, beside), escape(meaning)])
-    table = _table(heads, rows, (1, 3, 4, 5))
+    empty = {column for column in (3, 4, 5) if not any(row[column] for row in rows)}
+    heads, *rows = ([cell for i, cell in enumerate(row) if i not in empty] for row in (heads, *rows))
+    table = _table(heads, rows, (1, *range(3, len(heads) - 1)))
     note = (
         '<p class="faint">The ceiling is what a perfect grid of this size reaches; a refiner may pass it. The '
         "published arithmetic is what the authors' scripts print for the same masks: it never compares the written "
@@ -165,8 +171,27 @@ def _breakdown(report: Report) -> str:
     return f'<div class="cols">{"".join(tables)}</div>'
 
 
+def _matches(matches: Sequence[Mapping[str, Any]]) -> str:
+    if not matches:
+        return ""
+    rows = [
+        [escape(row["word"]), escape(row["label"]), row["how"], _number(row["near"]), str(row["times"])]
+        for row in matches
+    ]
+    return _table(["written", "read as", "how", "cosine", "answers"], rows, (3, 4))
+
+
+def _words(words: Mapping[str, Any]) -> str:
+    head = f"<p><b>VQA accuracy {words['VQA']:.4f}</b> over {words['items']} questions; the lowest:</p>"
+    rows = [
+        [escape(row["question"]), escape(row["text"]), escape(" | ".join(row["references"])), f"{row['accuracy']:.2f}"]
+        for row in words["worst"]
+    ]
+    return head + _table(["question", "answer", "references", "accuracy"], rows, (3,))
+
+
 def _answers(report: Report) -> str:
-    items = report["items"]
+    items = max(1, sum(report["statuses"].values()))
     statuses = [[escape(name), str(n), f"{n / items:.1%}"] for name, n in report["statuses"].items()]
     repairs = [[escape(name), str(n)] for name, n in report["repairs"].items()]
     tables = _table(["status", "answers", ""], statuses, (1, 2))
@@ -193,17 +218,30 @@ def _gallery(cards: Sequence[Card]) -> str:
 def _card(card: Card) -> str:
     line = card.line
     tags = f'<span class="tag {escape(line["status"])}">{escape(line["status"])}</span>'
-    tags += '<span class="tag">label not asked for</span>' if line["unmatched"] else ""
+    strange = line["tally"]["labels"][len(line["labels"]) :]
+    tags += f'<span class="tag">not asked for: {escape(", ".join(strange[:3]))}</span>' if line["unmatched"] else ""
     tags += '<span class="tag">nothing marked</span>' if line["tally"]["all_others"] else ""
     repairs = "".join(f"<li>{escape(what)}</li>" for what in line["repairs"])
     place = f"{line['key']}, turn {line['turn']}"
     return (
         f'<div class="card" data-status="{escape(line["status"])}" data-task="{escape(line["task"])}">'
         f'<b>IoU {line["iou"]:.3f}</b> <span class="faint">ceiling {line["ceiling"]:.3f}</span> {tags}'
-        f'<img loading="lazy" alt="picture, truth, answer" src="{card.strip}">{escape(line["question"])}'
+        f'<img loading="lazy" alt="picture, truth, answer" src="{card.strip}">{_legend(line)}{escape(line["question"])}'
         f'<details><summary class="faint">{escape(place)}, {line["tokens"]} tokens</summary>'
         f"<ul>{repairs}</ul><pre>{escape(line['text'])}</pre></details></div>"
     )
+
+
+def _legend(line: Mapping[str, Any]) -> str:
+    """Which colour is which label, of those that are there or were written; nothing where only one was asked for."""
+    names = line["labels"]
+    if len(names) < 3:
+        return ""
+    pixels = line["tally"]["views"][""]["pixels"]
+    present = sorted({i for true, guess, _ in pixels for i in (true, guess) if 0 < i < len(names)})
+    colours = palette(len(names) - 1)
+    marks = (f'<i style="background:rgb{colours[i - 1]}"></i>{escape(names[i])} ' for i in present)
+    return f'<div class="legend">{"".join(marks)}</div>'
 
 
 def _made(report: Report) -> str:

@@ -88,7 +88,8 @@ def _strip(item: Item, line: Line) -> str:
     scale = min(HEIGHT / picture.height, WIDEST / picture.width)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     masks = (item.mask, stored_mask(dict(line), item.mask.shape))  # type: ignore[arg-type]
-    panels = [picture, *(overlay(picture, mask) for mask in masks)]
+    grey = picture.convert("L").convert("RGB")  # a red mask on a red car would not be seen
+    panels = [picture, *(overlay(grey, mask) for mask in masks)]
     strip = Image.new("RGB", (3 * size[0] + 8, size[1]), (255, 255, 255))
     for number, panel in enumerate(panels):
         strip.paste(panel.resize(size, Image.Resampling.LANCZOS), (number * (size[0] + 4), 0))

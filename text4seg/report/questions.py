@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from text4seg.data.items import Item, items
+from text4seg.data.items import Item, items, text_items
 from text4seg.data.settings import DataSettings
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
@@ -69,32 +69,35 @@ class Questions:
                 yield from self._worded(item)
             elif (item.key, item.turn) in found:
                 yield Question(swapped(item, found[item.key, item.turn]))
+        if not self.swap and "text" in self.index.tasks:
+            yield from map(Question, self._items(words=True))
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """All questions in batches of ``size``, the last one may be smaller."""
-        stream = iter(self)
+        """All questions in batches of ``size``; the last one may be smaller, and the last before those in words."""
         number = 0
-        while questions := tuple(islice(stream, size)):
-            yield Batch(number, questions)
-            number += 1
+        for _, stream in groupby(self, key=lambda question: question.item.task == "text"):
+            while questions := tuple(islice(stream, size)):
+                yield Batch(number, questions)
+                number += 1
 
     def total(self) -> int | None:
         """How many questions there are, where the index tells."""
         if self.swap or self.data.val.limit is not None:
             return None
-        asked = {task: turns for task, turns in self.index.tasks.items() if task != "text"}
-        return sum(turns * len(self._wordings(task)) for task, turns in asked.items())
+        return sum(turns * len(self._wordings(task)) for task, turns in self.index.tasks.items())
 
-    def _items(self) -> Iterator[Item]:
-        for found in islice(self._samples(), self.data.val.limit):
+    def _items(self, words: bool = False) -> Iterator[Item]:
+        """The questions that are answered by a mask, or those that are answered in words."""
+        for found in islice(self._samples(words), self.data.val.limit):
             yield from found
 
-    def _samples(self) -> Iterator[list[Item]]:
+    def _samples(self, words: bool) -> Iterator[list[Item]]:
         self.broken = []
         for entry in self.index.shards:
             for record in records(self.folder / entry.name):
                 try:
-                    yield items(record.sample(), self.variant, self.data.format_hint)
+                    sample = record.sample()
+                    yield text_items(sample) if words else items(sample, self.variant, self.data.format_hint)
                 except ValueError as error:
                     if self.data.on_error == "raise":
                         raise
@@ -102,7 +105,8 @@ class Questions:
                     warnings.warn(f"left out of the scores: {error}", stacklevel=2)
 
     def _wordings(self, task: str) -> list[int | None]:
-        if self.wording == STORED or task == "parts":  # whose question names what its labels do not: the whole
+        # `parts` names in its question what its labels do not: the whole; words pass through as they are.
+        if self.wording == STORED or task in ("parts", "text"):
             return [None]
         return list(range(len(DEFAULT.questions[FAMILIES[task]]))) if self.wording == ALL else [int(self.wording)]
 

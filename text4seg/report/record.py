@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ from text4seg.metrics.board import ItemScore
 from text4seg.metrics.tally import to_json
 
 from .coco import coco_rle
+from .matching import Match
 from .questions import Question
 
 
-def record(question: Question, decoded: Decoded, score: ItemScore, tokens: int) -> dict[str, Any]:
+def record(
+    question: Question, decoded: Decoded, score: ItemScore, tokens: int, matches: Sequence[Match] = ()
+) -> dict[str, Any]:
     """The line of one answer.
 
     Args:
@@ -25,6 +29,7 @@ def record(question: Question, decoded: Decoded, score: ItemScore, tokens: int) 
         decoded: the answer as it was read.
         score: what it is worth.
         tokens: its length.
+        matches: words that were read as labels which they are not exactly.
     """
     item = question.item
     found = [i for i in range(1, len(item.labels)) if (score.mask == i).any()]
@@ -44,6 +49,7 @@ def record(question: Question, decoded: Decoded, score: ItemScore, tokens: int) 
         "status": decoded.status,
         "repairs": [f"row {repair.row}: {repair.what}" for repair in decoded.repairs],
         "unmatched": score.tally.unmatched,
+        "matches": [list(match) for match in matches],
         "text": decoded.text,
         "tokens": tokens,
         "predicted": [{"label": item.labels[i], **coco_rle(score.mask == i)} for i in found],

@@ -25,6 +25,18 @@ class DecodingChanges:
 
 
 @dataclass
+class MatchSettings:
+    """What an answer's words mean when they are not the labels that were asked for; off by default."""
+
+    synonyms: str | None = None
+    """A file: a line a class, `name, synonym, synonym`. A word of several classes is taken for none."""
+    similarity: str | None = None
+    """A text model that finds the nearest label: `open_clip:ViT-B-32/laion2b_s34b_b79k`, or a sentence encoder's hub name or folder; null: off."""
+    threshold: float = 0.8
+    """Smallest cosine between the word and the nearest label; depends on the text model."""
+
+
+@dataclass
 class EvaluateSettings:
     """One evaluation of one run."""
 
@@ -62,6 +74,7 @@ class EvaluateSettings:
     """auto (a GPU when there is one), cpu, cuda, mps, or spread: the layers over all GPUs of this machine."""
     decoding: DecodingChanges = field(default_factory=DecodingChanges)
     refine: RefineSettings = field(default_factory=RefineSettings)
+    match: MatchSettings = field(default_factory=MatchSettings)
 
 
 def check_wording(wording: str) -> None:

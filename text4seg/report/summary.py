@@ -32,7 +32,7 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
     Returns:
         ``items``, ``pictures``, ``scores`` (names as in :mod:`text4seg.metrics.board`, and the legacy twins),
         ``wordings`` (scores of each, and their spread, where there are several), ``classes``, ``confusion``,
-        ``by_size``, ``by_length``, ``by_task``, ``statuses``, ``repairs``.
+        ``by_size``, ``by_length``, ``by_task``, ``statuses``, ``repairs``, ``matches`` (words read as labels).
     """
     pairs = [(line, from_json(line["tally"])) for line in lines]
     wordings = _by(pairs, lambda pair: str(pair[0]["wording"]))
@@ -51,6 +51,7 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
         "by_task": _groups(pairs, lambda pair: pair[1].task),
         "statuses": dict(Counter(made.status for _, made in pairs).most_common()),
         "repairs": dict(Counter(_kind(what) for line in lines for what in line["repairs"]).most_common(12)),
+        "matches": _matches(lines),
     }
 
 
@@ -66,8 +67,17 @@ def _board(pairs: Sequence[Pair]) -> ScoreBoard:
     return board
 
 
+def _matches(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Every word that was read as a label which it is not exactly, the most frequent first."""
+    times = Counter(tuple(match) for line in lines for match in line["matches"])
+    order = sorted(times, key=lambda match: (-times[match], match[:3]))
+    return [
+        dict(zip(("word", "label", "how", "near"), match, strict=True)) | {"times": times[match]} for match in order
+    ]
+
+
 def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(scores[name] for scores in each) for name in each[0]}
+    return {name: statistics.fmean(scores[name] for scores in each) for name in each[0]} if each else {}
 
 
 def _spread(each: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:

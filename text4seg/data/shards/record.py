@@ -1,7 +1,8 @@
 """One sample as the four members of a shard, and back.
 
     KEY.jpg              the image
-    KEY.qa.json          a list of turns: question, answer_prefix, labels, task, id, and how the descriptor was written
+    KEY.qa.json          a list of turns: question, answer_prefix, labels, task, id, box (where one was annotated),
+                         references (where several people answered), and how the descriptor was written
     KEY.descriptor.txt   one descriptor body a turn, blank line between
     KEY.mask.png         the turns' planes [T, H, W] stacked downwards: indices into the turn's labels, in 8 bits (255 =
                          ignore) or, where these are not enough, 16 (65535 = ignore); in 1, 2 or 4 bits with a palette
@@ -25,7 +26,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from text4seg.data.image import MAX_PIXELS
 from text4seg.data.tasks.turns import check_turn
-from text4seg.data.types import Sample, Task, Turn, ignore_value
+from text4seg.data.types import Box, Sample, Task, Turn, ignore_value
 from text4seg.descriptors import encode, rasterize
 
 MEMBERS = ("jpg", "qa.json", "descriptor.txt", "mask.png")
@@ -44,6 +45,8 @@ def to_members(sample: Sample, grid: tuple[int, int], codec: str, rule: str) -> 
             "labels": list(turn.labels),
             "task": turn.task,
             "id": turn.id,
+            **({"box": list(turn.box)} if turn.box else {}),
+            **({"references": list(turn.references)} if turn.references else {}),
             "source": sample.source,
             "grid": list(grid),
             "codec": codec,
@@ -124,9 +127,26 @@ def _turn(key: str, item: Any) -> Turn:
         raise ValueError(f"{key}: `labels` of a turn must be a list that starts with others, got {str(labels)[:60]}.")
     if words["task"] not in get_args(Task):
         raise ValueError(f"{key}: unknown task {words['task']!r}; expected one of {', '.join(get_args(Task))}.")
-    turn = Turn(labels=tuple(labels), **words)
+    turn = Turn(labels=tuple(labels), box=_box(key, item), references=_references(key, item), **words)
     check_turn(turn, key)
     return turn
+
+
+def _box(key: str, item: dict[str, Any]) -> Box | None:
+    box = item.get("box")
+    if box is None:
+        return None
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(n, (int, float)) for n in box):
+        raise ValueError(f"{key}: `box` of a turn must be [left, top, right, bottom], got {str(box)[:60]}.")
+    left, top, right, bottom = map(float, box)
+    return left, top, right, bottom
+
+
+def _references(key: str, item: dict[str, Any]) -> tuple[str, ...]:
+    said = item.get("references", [])
+    if not isinstance(said, list) or not all(isinstance(answer, str) for answer in said):
+        raise ValueError(f"{key}: `references` of a turn must be a list of texts, got {str(said)[:60]}.")
+    return tuple(said)
 
 
 def _size(key: str, data: bytes) -> tuple[int, int]:

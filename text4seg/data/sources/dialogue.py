@@ -3,7 +3,8 @@
     {"id": ..., "image": "coco/train2017/000000033471.jpg", "conversations": [
         {"from": "human", "value": "<image>\\n..."}, {"from": "gpt", "value": "..."}]}
 
-or `{"query", "response", "images": [...]}`. Questions and answers pass untouched but for the `<image>` mark.
+or `{"query", "response", "images": [...]}`. An answer may have `"answers": [...]` beside it: what several people said,
+against which VQA accuracy is taken. Questions and answers pass untouched but for the `<image>` mark.
 Conversations about several pictures are refused: a sample holds one.
 """
 
@@ -40,16 +41,17 @@ def examples(settings: DialogueSettings, seed: int, share: Share = WHOLE) -> Ite
     def example(number: int) -> Example:
         record = records[number]
         where = f"{path}, record {number + 1}"
-        name, turns = _parts(record, where)
+        name, turns, references = _parts(record, where)
         # Ids of the published file are not unique; a record's number is.
         found = f"{number:07d}"
         if name is None:
-            return Example(found, None, NO_PICTURE, path.stem, dialogue=turns)
+            return Example(found, None, NO_PICTURE, path.stem, dialogue=turns, references=references)
         if leads_out(name):
             raise ValueError(f"{where}: the image {name!r} leads out of {images}.")
         if not is_file(images / name):
             raise ValueError(f"{where}: no file {images / name}; set `images` to the folder that holds {name!r}.")
-        return Example(found, images / name, header_size(images / name), path.stem, dialogue=turns)
+        size = header_size(images / name)
+        return Example(found, images / name, size, path.stem, dialogue=turns, references=references)
 
     return map(example, share.of(range(len(records))))
 
@@ -61,17 +63,24 @@ def needs(settings: DialogueSettings) -> list[Need]:
     return [Need(Path(settings.annotations), "conversations", where), Need(Path(settings.images), pictures, where)]
 
 
-def _parts(record: Any, where: str) -> tuple[str | None, tuple[tuple[str, str], ...]]:
-    """The picture's name and the questions with their answers."""
+Turns = tuple[tuple[str, str], ...]
+References = tuple[tuple[str, ...], ...]
+
+
+def _parts(record: Any, where: str) -> tuple[str | None, Turns, References]:
+    """The picture's name, the questions with their answers, and what other people answered."""
     if not isinstance(record, dict):
         raise ValueError(f"{where}: expected an object, got {short(record)}.")
     names = record.get("images", record.get("image", []))
     names = [names] if isinstance(names, str) else names if isinstance(names, list) else []
     if "conversations" in record:
-        said = [_said(turn, where) for turn in field(record, "conversations", list, where)]
+        spoken = field(record, "conversations", list, where)
+        said = [_said(turn, where) for turn in spoken]
+        people = tuple(_people(turn, where) for turn in spoken[1::2])
     else:
         query, response = field(record, "query", str, where), field(record, "response", str, where)
         said = [(True, query), (False, response)]
+        people = (_people(record, where),)
     marks = sum(text.count(MARK) for human, text in said if human)
     if len(names) > 1 or marks > 1:
         raise ValueError(f"{where} is about {max(len(names), marks)} pictures; a sample holds one: leave it out.")
@@ -80,7 +89,15 @@ def _parts(record: Any, where: str) -> tuple[str | None, tuple[tuple[str, str], 
     texts = [text.replace(MARK, "").strip("\n") if human else text for human, text in said]
     if not all(texts[::2]):
         raise ValueError(f"{where} holds an empty question.")
-    return (str(names[0]) if names else None), tuple(zip(texts[::2], texts[1::2], strict=True))
+    turns = tuple(zip(texts[::2], texts[1::2], strict=True))
+    return (str(names[0]) if names else None), turns, people if any(people) else ()
+
+
+def _people(turn: Any, where: str) -> tuple[str, ...]:
+    answers = turn.get("answers", []) if isinstance(turn, dict) else []
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise ValueError(f"{where}: `answers` must be a list of texts, got {short(answers)}.")
+    return tuple(answers)
 
 
 def _said(turn: Any, where: str) -> tuple[bool, str]:

@@ -27,9 +27,11 @@ from text4seg.data.sources.records import by_id, field, load_json, photograph, s
 from text4seg.data.sources.segments import segment_mask
 from text4seg.data.sources.settings import ReferSettings
 from text4seg.data.sources.share import WHOLE, Share
-from text4seg.data.types import Example, Referent
+from text4seg.data.types import Box, Example, Referent
 
 PICKLES = (".p", ".pkl", ".pickle")
+LARGEST = 1e6
+"""Pixels; a number of a box beyond it (or none at all) is damage."""
 
 
 # One record of the refs file; ids as text, whatever they were.
@@ -86,7 +88,10 @@ def _example(
         raise ValueError(f"ref {group[0].id} asks about image {image_id}, which {path} does not have.")
     root = Path(settings.root)
     picture, size = photograph(images[image_id], root / settings.images, f"{path}, image {image_id}")
-    referents = tuple(Referent(ref.phrases, _target(ref, annotations, size, path), ref.id) for ref in group)
+    referents = tuple(
+        Referent(ref.phrases, _target(ref, annotations, size, path), ref.id, box=_box(ref, annotations, path))
+        for ref in group
+    )
     splits = "+".join(sorted({ref.split for ref in group}))
     return Example(image_id, picture, size, root.resolve().name, referents=referents, split=splits)
 
@@ -159,3 +164,15 @@ def _target(ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, 
             raise ValueError(f"{where} does not exist in image {ref.image}, which the ref asks about.")
         mask_HW |= segment_mask(annotations[name], size, where)
     return mask_HW
+
+
+def _box(ref: _Ref, annotations: dict[str, dict[str, Any]], path: Path) -> Box | None:
+    """The box that was annotated for a ref's only annotation; COCO writes left, top, width, height."""
+    if len(ref.annotations) != 1 or "bbox" not in annotations[ref.annotations[0]]:
+        return None
+    where = f"{path}, annotation {ref.annotations[0]}"
+    given = field(annotations[ref.annotations[0]], "bbox", list, where)
+    if len(given) != 4 or not all(isinstance(n, (int, float)) and abs(n) < LARGEST for n in given):
+        raise ValueError(f"{where}: `bbox` must be [left, top, width, height], got {short(given)}.")
+    left, top, width, height = map(float, given)
+    return left, top, left + width, top + height

@@ -29,7 +29,7 @@ def crop(example: Example, sides: Sequence[int], rng: random.Random, quality: in
     top, left = rng.randint(0, height - side), rng.randint(0, width - side)
     window = slice(top, top + side), slice(left, left + side)
     cut = (
-        Referent(r.phrases, r.mask[window], r.id, None if r.void is None else r.void[window])
+        Referent(r.phrases, r.mask[window], r.id, None if r.void is None else r.void[window])  # its box is no more
         for r in example.referents
         if r.mask[window].any() or not r.mask.any()
     )

@@ -40,7 +40,8 @@ def refer(task: Task, asks: Sequence[Ask], asker: Asker) -> Asked:
     phrases = [phrase for _, phrase in asks]
     question, opener = asker.words(task, phrases, found)
     name = "+".join(referent.id for referent, _ in asks) if all(referent.id for referent, _ in asks) else ""
-    return Turn(question, opener, (OTHERS, *phrases), task, name), _plane(asks, asker)
+    box = asks[0][0].box if len(asks) == 1 else None
+    return Turn(question, opener, (OTHERS, *phrases), task, name, box), _plane(asks, asker)
 
 
 def _phrases(referent: Referent, asker: Asker) -> Sequence[str]:

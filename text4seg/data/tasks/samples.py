@@ -155,7 +155,11 @@ def _turn_groups(example: Example, weights: dict[Task, float], asker: Asker) -> 
 
 def _dialogue(example: Example) -> list[Asked]:
     plane = np.zeros(example.size, np.uint8)
-    return [(Turn(question, answer, (OTHERS,), "text"), plane) for question, answer in example.dialogue]
+    said = example.references or ((),) * len(example.dialogue)
+    return [
+        (Turn(question, answer, (OTHERS,), "text", references=people), plane)
+        for (question, answer), people in zip(example.dialogue, said, strict=True)
+    ]
 
 
 def _mended(example: Example, settings: TaskSettings, notes: Notes) -> Example:

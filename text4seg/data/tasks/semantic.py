@@ -25,11 +25,14 @@ def semantic(task: Task, example: Example, asker: Asker) -> Asked | None:
     present = [int(i) for i in np.unique(example.mask) if i not in (0, ignore_value(example.mask))]
     if task == "parts":
         return _parts(example, present, asker)
-    if not present and not settings.named:
+    if not present and not settings.named and not settings.every:
         return None
     listed_others = False
     if task == "all":
         asked = present
+    elif settings.every:
+        asked = list(range(1, len(example.labels)))
+        listed_others = task == "conditioned" and rng.random() < settings.others_listed
     elif settings.named:
         asked = [_index(name, example) for name in settings.named]
     else:
@@ -44,7 +47,7 @@ def semantic(task: Task, example: Example, asker: Asker) -> Asked | None:
     words = list(dict.fromkeys(names))
     labels, plane = _plane(example, asked, names, present, asker)
     if listed_others:
-        words = rng.sample([*words, OTHERS], len(words) + 1)
+        words = [OTHERS, *words] if settings.every else rng.sample([*words, OTHERS], len(words) + 1)
     question, opener = asker.words(task, words, bool(set(asked) & set(present)))
     return Turn(question, opener, labels, task), plane
 

@@ -50,6 +50,8 @@ class TaskSettings:
     """conditioned: share of questions whose list holds `others`."""
     named: list[str] = field(default_factory=list)
     """partial / conditioned: always ask for exactly these classes."""
+    every: bool = False
+    """partial / conditioned: always ask for every class of the set, in its order (open-vocabulary evaluation)."""
     synonyms: float = 0.0
     """Share of the classes that a question calls by a synonym, where the source knows one."""
     synonyms_in: list[str] = field(default_factory=lambda: ["all", "partial", "conditioned"])
