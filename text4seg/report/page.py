@@ -30,7 +30,7 @@ tbody tr:nth-child(odd){background:var(--soft)}.faint{color:var(--faint)}
 .invalid{color:var(--bad);border-color:var(--bad)}.ok{color:var(--good);border-color:var(--good)}
 pre{white-space:pre-wrap;background:var(--soft);padding:8px;max-height:220px;overflow:auto;font-size:12px}
 .confusion td.n{padding:2px 8px}.confusion th{font-weight:500;font-size:12px}
-.legend{font-size:12px}.legend i{display:inline-block;width:10px;height:10px;margin:0 4px 0 8px}
+.legend{font-size:12px}.legend span{white-space:nowrap}.legend i{display:inline-block;width:10px;height:10px;margin:0 4px 0 8px}
 select,button{font:inherit;margin-right:12px}
 """
 SCRIPT = """
@@ -240,7 +240,7 @@ def _legend(line: Mapping[str, Any]) -> str:
     pixels = line["tally"]["views"][""]["pixels"]
     present = sorted({i for true, guess, _ in pixels for i in (true, guess) if 0 < i < len(names)})
     colours = palette(len(names) - 1)
-    marks = (f'<i style="background:rgb{colours[i - 1]}"></i>{escape(names[i])} ' for i in present)
+    marks = (f'<span><i style="background:rgb{colours[i - 1]}"></i>{escape(names[i])}</span> ' for i in present)
     return f'<div class="legend">{"".join(marks)}</div>'
 
 

@@ -24,6 +24,7 @@ SIZES = ((0.0, "nothing there"), (0.01, "below 1 %"), (0.05, "1 to 5 %"), (0.2, 
 LENGTHS = (64, 128, 256, 512, 1024)
 """Tokens of an answer: upper ends of the bins."""
 MOST_CONFUSED = 24
+ELSE = "anything else"
 
 
 def summarise(lines: Sequence[Line]) -> dict[str, Any]:
@@ -143,7 +144,8 @@ def _class(name: str, row: ClassRow) -> dict[str, Any]:
 
 
 def _confusion(answers: Sequence[Tally]) -> dict[str, Any]:
-    """Pixels by the label that is there (rows) and the label that was written (columns), the largest classes only."""
+    """Pixels by the label that is there (rows) and the label that was written (columns), the largest classes only; a
+    last column for all other words, so that a row holds every pixel of its class."""
     pixels: Counter[tuple[str, str]] = Counter()
     for made in answers:
         for true, guess, n in made.views[""].pixels:
@@ -154,7 +156,8 @@ def _confusion(answers: Sequence[Tally]) -> dict[str, Any]:
         there[true] += n
     labels = sorted((name for name, _ in there.most_common(MOST_CONFUSED)), key=lambda name: (name != OTHERS, name))
     rows = [[pixels[true, guess] for guess in labels] for true in labels]
-    return {"unit": "pixels", "rows": labels, "columns": labels, "counts": rows}
+    rows = [[*row, there[true] - sum(row)] for true, row in zip(labels, rows, strict=True)]
+    return {"unit": "pixels", "rows": labels, "columns": [*labels, ELSE], "counts": rows}
 
 
 def _found(pairs: Sequence[Pair]) -> dict[str, Any]:
