@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import torch.multiprocessing as mp
 
 from text4seg.descriptors import encode, parse, rasterize
 from text4seg.metrics.board import ScoreBoard
@@ -170,24 +168,3 @@ def answers() -> list[tuple[FakeItem, str]]:
         item = scene(seed, labels, task)
         made.append((item, [perfect(item), "what?", perfect(item).replace("others", labels[-1], 1)][seed % 3]))
     return made
-
-
-def scored_by(rank: int, ranks: int, place: str) -> None:
-    """One process of a group; rank 0 gets the even items, so it sees no class question."""
-    torch.distributed.init_process_group("gloo", f"file://{place}/store", rank=rank, world_size=ranks)
-    board = ScoreBoard()
-    for i, (item, text) in enumerate(answers()):
-        if i % ranks == rank:
-            put(board, item, text)
-    torch.save(board.compute(), f"{place}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_gloo_ranks_score_like_one_process(tmp_path, ranks):
-    board = ScoreBoard()
-    for item, text in answers():
-        put(board, item, text)
-    mp.spawn(scored_by, args=(ranks, str(tmp_path)), nprocs=ranks)
-    for rank in range(ranks):
-        assert torch.load(tmp_path / f"{rank}.pt") == board.compute()
