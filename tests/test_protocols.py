@@ -20,6 +20,7 @@ from text4seg.data.sources.registry import source_settings
 from text4seg.data.tasks.settings import TaskSettings
 from text4seg.metrics.boxes import box_iou
 from text4seg.report.settings import EvaluateSettings
+from text4seg.templates import QUESTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = sorted((ROOT / "conf" / "eval").glob("*.yaml"))
@@ -95,6 +96,15 @@ def test_every_evaluation_runs_to_its_report(path, run, tmp_path, monkeypatch, c
         path.stem, check_classes if path.stem in CLASSES else check_masks
     )
     check(report, lines)
+
+
+def test_another_wording_lists_the_same_classes(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--config", str(ROOT / "conf/eval/voc20.yaml"), f"run={run}", "device=cpu", "decoding.max_new_tokens=8"]
+    assert evaluate.main([*words, *words_for("voc20", tmp_path / "set"), "name=other", "wording=1"]) == 0
+    (line,) = [json.loads(line) for line in (run / "eval" / "other" / "items.jsonl").read_text().splitlines()]
+    assert "|".join(line["labels"]) in line["question"]
+    assert line["question"] != QUESTIONS["conditioned"][0].format(labels="|".join(line["labels"]))
 
 
 def check_masks(report, lines) -> None:

@@ -21,7 +21,7 @@ from text4seg.refine.settings import RefineSettings, SamSettings
 from text4seg.report import evaluation, questions
 from text4seg.report.answer_log import Answered, AnswerLog
 from text4seg.report.pictures import choose
-from text4seg.report.settings import EvaluateSettings
+from text4seg.report.settings import EvaluateSettings, MatchSettings
 from text4seg.report.swap import partners, swapped
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -56,7 +56,7 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(evaluation, "load_run", lambda *_, **__: (config, backbone))
         monkeypatch.setattr(evaluation, "weights_of", lambda *_: tmp_path / "no weights")
         (tmp_path / "no weights").mkdir(exist_ok=True)
-        index = SimpleNamespace(shards=[], tasks={"referring": len(items)})
+        index = SimpleNamespace(shards=[], recipe={}, tasks={"referring": len(items)})
         monkeypatch.setattr(questions.Index, "load", lambda _: index)
         monkeypatch.setattr(questions.Questions, "_items", lambda _: iter(items))
         return asked
@@ -226,6 +226,25 @@ def test_sam_refines_in_an_evaluation(tmp_path, run):
         assert scores[f"{name}/gIoU"] < 1.0, "random weights draw something else"
         found.append((tmp_path / "eval" / name / "items.jsonl").read_bytes())
     assert found[0] == found[1]
+
+
+def test_words_are_read_as_the_labels_they_mean_and_listed(tmp_path, run):
+    item = quarter(0, labels=("others", "sofa"))
+    (tmp_path / "words.txt").write_text("sofa, couch\n")
+    texts = {word: good(item).replace("sofa", word) for word in ("sofa", "Sofa", "couch", "lorry")}
+    run([quarter(0, labels=("others", "sofa"), turn=i) for i in range(4)], list(texts.values()))
+    match = MatchSettings(synonyms=str(tmp_path / "words.txt"))
+    found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu", match=match))
+    assert found.scores["val/gIoU"] == 3 / 4
+    assert found.scores["val/unmatched"] == 1 / 4
+    report = json.loads((found.folder / "report.json").read_text())
+    assert [(row["word"], row["label"], row["how"], row["times"]) for row in report["matches"]] == [
+        ("Sofa", "sofa", "normalised", 1),
+        ("couch", "sofa", "synonym", 1),
+    ]
+    page = (found.folder / "report.html").read_text()
+    assert "Words read as labels" in page
+    assert "not asked for: lorry" in page
 
 
 def test_the_page_escapes_what_comes_from_outside(tmp_path, run):

@@ -30,7 +30,8 @@ tbody tr:nth-child(odd){background:var(--soft)}.faint{color:var(--faint)}
 .invalid{color:var(--bad);border-color:var(--bad)}.ok{color:var(--good);border-color:var(--good)}
 pre{white-space:pre-wrap;background:var(--soft);padding:8px;max-height:220px;overflow:auto;font-size:12px}
 .confusion td.n{padding:2px 8px}.confusion th{font-weight:500;font-size:12px}
-.legend{font-size:12px}.legend span{white-space:nowrap}.legend i{display:inline-block;width:10px;height:10px;margin:0 4px 0 8px}
+.legend{font-size:12px}.legend span{white-space:nowrap}
+.legend i{display:inline-block;width:10px;height:10px;margin:0 4px 0 8px}
 select,button{font:inherit;margin-right:12px}
 """
 SCRIPT = """

@@ -18,7 +18,7 @@ from text4seg.data.settings import DataSettings
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
 from text4seg.data.variants import Curriculum
-from text4seg.templates import DEFAULT, FAMILIES, hint
+from text4seg.templates import DEFAULT, FAMILIES, JOINER, hint
 
 from .settings import ALL, STORED, check_wording
 from .swap import partners, swapped
@@ -59,6 +59,7 @@ class Questions:
         self.folder, self.data, self.wording, self.swap = folder, data, wording, swap
         self.index = Index.load(folder)
         self.variant = Curriculum(data).usual
+        self.templates = replace(DEFAULT, joiner=self.index.recipe.get("task_options", {}).get("joiner", JOINER))
         self.broken: list[str] = []
 
     def __iter__(self) -> Iterator[Question]:
@@ -110,11 +111,15 @@ class Questions:
             return [None]
         return list(range(len(DEFAULT.questions[FAMILIES[task]]))) if self.wording == ALL else [int(self.wording)]
 
+    def _listed(self, item: Item) -> tuple[str, ...]:
+        """What a question names: its labels, and `others` before them where the stored question has it there."""
+        return item.labels if self.templates.joiner.join(item.labels) in item.question else item.labels[1:]
+
     def _worded(self, item: Item) -> Iterable[Question]:
         for wording in self._wordings(item.task):
             if wording is None:
                 yield Question(item)
                 continue
-            question, _ = DEFAULT.fixed(item.task, item.labels[1:], wording)
+            question, _ = self.templates.fixed(item.task, self._listed(item), wording)
             question += hint(item.codec, item.size) if self.data.format_hint else ""
             yield Question(replace(item, question=question), wording)
