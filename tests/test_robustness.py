@@ -62,7 +62,7 @@ def results(run: Path) -> dict:
 
 
 def checkpoints(run: Path) -> list[str]:
-    return sorted(path.name for path in (run / "checkpoints").iterdir())
+    return sorted(path.name for path in (run / "checkpoints").iterdir() if path.suffix)
 
 
 class Killed(BaseException):
@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_is_named(config, tmp_path, capsys, cut):
     run = tmp_path / "run"
     words = [*MODEL, *SHORT, f"run_dir={run}"]
     assert main(["--config", str(config), *words]) == 0
-    path = next((run / "checkpoints").iterdir())
+    path = next((run / "checkpoints").glob("*.ckpt"))
     path.write_bytes(path.read_bytes()[:cut])
     assert main(["--resume", str(run)]) == 2
     shown = capsys.readouterr().err
@@ -229,20 +229,40 @@ def test_the_log_of_a_run_that_was_killed_in_its_first_line(config, tmp_path):
     assert [line["samples"] for line in steps_of(run)] == ["2", "2"]
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(config, tmp_path, monkeypatch, capsys):
+def test_a_loss_that_is_not_a_number_costs_its_step(config, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    original = Text4SegModule.training_step
+    weights: list[float] = []
+
+    def broken(self, batch, batch_idx):
+        weights.append(sum(float(p.sum()) for p in self.parameters() if p.requires_grad))
+        return original(self, batch, batch_idx) * (float("inf") if batch_idx == 5 else 1.0)
+
+    monkeypatch.setattr(Text4SegModule, "training_step", broken)
+    with pytest.warns(UserWarning, match="step 3 has the loss inf and the gradient norm nan: it is left out"):
+        assert main(["--config", str(config), *WORDS, f"run_dir={run}"]) == 0
+    assert "left out 1 steps" in capsys.readouterr().out
+    assert [line["step"] for line in steps_of(run)] == [str(n) for n in range(1, STEPS + 1)]
+    assert [line["loss"] for line in steps_of(run)].count("inf") == 1
+    assert weights[4] == weights[6] != weights[3], "the bad step, and no other, moved nothing"
+    state = load_file(run / "adapter-last" / "adapter_model.safetensors")
+    assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_a_loss_that_stays_without_number_stops_the_run(config, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     original = Text4SegModule.training_step
 
     def broken(self, batch, batch_idx):
-        return original(self, batch, batch_idx) * (float("nan") if batch_idx == 11 else 1.0)
+        return original(self, batch, batch_idx) * (float("nan") if batch_idx >= 11 else 1.0)
 
     monkeypatch.setattr(Text4SegModule, "training_step", broken)
-    assert main(["--config", str(config), *WORDS, f"run_dir={run}"]) == 2
+    assert main(["--config", str(config), *WORDS, "trainer.bad_steps=1", f"run_dir={run}"]) == 2
     shown = capsys.readouterr().err
-    assert "step 6 has the loss nan" in shown
+    assert "step 7 has the loss nan" in shown
     assert "optim.lr" in shown
-    assert checkpoints(run) == ["step-00000004.ckpt"]
-    state = torch.load(run / "checkpoints" / "step-00000004.ckpt", weights_only=True)["state_dict"]
+    assert checkpoints(run) == ["step-00000006.ckpt"]
+    state = torch.load(run / "checkpoints" / "step-00000006.ckpt", weights_only=True)["state_dict"]
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
@@ -278,7 +298,7 @@ def test_every_skipped_record_counts(config, tmp_path):
     config = write_config(tmp_path, train=40)
     words = [*MODEL, *SHORT, "trainer.steps=4", "data.batch_size=4", "data.max_length=92", f"run_dir={run}"]
     assert main(["--config", str(config), *words]) == 0
-    checkpoint = next((run / "checkpoints").iterdir())
+    checkpoint = next((run / "checkpoints").glob("*.ckpt"))
     state = torch.load(checkpoint, weights_only=True)["ShardDataModule"]
     lines = steps_of(run)
     assert sum(int(line["skipped"]) for line in lines) == state["ranks"][0]["cursors"][0]["skipped"]

@@ -1,7 +1,7 @@
 """Train a backbone to write masks.
 
     python -m text4seg.fit --config conf/X.yaml [key=value ...]
-    python -m text4seg.fit --resume RUN
+    python -m text4seg.fit --resume RUN [trainer.devices=N data.batch_size=N]
 
 Writes a run folder: config.yaml, stamp.json, metrics.json, adapter/ (or weights.safetensors), checkpoints/, pictures/,
 logs/. A stopped run goes on with --resume to the numbers that it would have had.
@@ -20,6 +20,16 @@ from text4seg.training.checks import check
 from text4seg.training.folder import choose
 from text4seg.training.launch import local_rank
 
+HARDWARE = (
+    "trainer.devices",
+    "trainer.nodes",
+    "trainer.accelerator",
+    "trainer.threads",
+    "data.workers",
+    "data.batch_size",
+)
+"""What a resumed run may change: the global batch stays, so its numbers stay what they would have been."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit code: 0, 2 for a mistake in what was asked for, 130 when interrupted."""
@@ -28,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, help="a YAML file such as conf/tiny.yaml")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a stopped run")
+    parser.add_argument(
+        "--accept-changes", action="store_true", help="resume although data or settings are not those of the checkpoint"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and what the run will cost, and stop"
     )
@@ -42,7 +55,7 @@ def _run(given: argparse.Namespace) -> int:
         print(to_yaml(config), end="")
         print(*(f"# {line}" for line in _estimate(config)), sep="\n")
         return 0
-    return _fit(config, run)
+    return _fit(config, run, given.accept_changes)
 
 
 def _estimate(config: Config) -> list[str]:
@@ -62,16 +75,21 @@ def _resolve(given: argparse.Namespace) -> tuple[Config, Path]:
         config = load(given.config, given.overrides, Config)
         check(config)
         return config, Path() if given.dry_run else choose(config)
-    if given.overrides:
-        raise ValueError("--resume goes on with the run's own settings; take the key=value words away.")
+    others = [word for word in given.overrides if word.partition("=")[0] not in HARDWARE]
+    if others:
+        raise ValueError(
+            f"--resume goes on with the run's own settings; take {others[0]} away. What may be said anew is where it "
+            f"runs: {', '.join(HARDWARE)}."
+        )
     if not (given.resume / "config.yaml").is_file():
         raise ValueError(f"{given.resume} is no run folder: it has no config.yaml.")
-    config = load_whole(given.resume / "config.yaml")
+    load_whole(given.resume / "config.yaml")
+    config = load(given.resume / "config.yaml", given.overrides, Config)
     check(config)
     return config, given.resume
 
 
-def _fit(config: Config, run: Path) -> int:
+def _fit(config: Config, run: Path, accept: bool = False) -> int:
     from rich.console import Console
 
     from text4seg.report.table import score_table
@@ -79,10 +97,12 @@ def _fit(config: Config, run: Path) -> int:
 
     # Every process of a node runs this door; one of them talks.
     console = Console(quiet=local_rank() != 0)
-    done = fit(config, run, console)
+    done = fit(config, run, console, accept)
     if done.skipped:
         example = f", e.g. {done.reasons[0]}" if done.reasons else "; logs/steps.csv says at which steps"
         console.print(f"skipped {done.skipped} broken or too long records{example}", style="yellow", markup=False)
+    if done.left_out:
+        console.print(f"left out {done.left_out} steps whose loss or gradient was no number", style="yellow")
     if done.steps < done.planned:
         console.print(f"stopped at step {done.steps} of {done.planned}; go on with --resume {run}")
         return 130

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ class Journal(Callback):
         folder: usually RUN/logs.
         score: the callback whose values make the lines of scores.csv.
         log_every: steps between values for TensorBoard.
+        bad_steps: so many steps in a row without a finite loss and gradient are left out before the run ends.
     """
 
-    def __init__(self, folder: Path, score: Score | None = None, log_every: int = 10) -> None:
-        self.folder, self.score, self.log_every = folder, score, log_every
+    def __init__(self, folder: Path, score: Score | None = None, log_every: int = 10, bad_steps: int = 5) -> None:
+        self.folder, self.score, self.log_every, self.bad_steps = folder, score, log_every, bad_steps
         self.reasons: list[str] = []
+        self.left_out = self._in_a_row = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -62,7 +65,7 @@ class Journal(Callback):
         """Collect a micro-batch; write a line when it ended a step.
 
         Raises:
-            ValueError: the loss or the gradient of the step is not a number.
+            ValueError: the loss or the gradient is not a number for too many steps in a row.
         """
         origin = batch["origin"]
         self._losses.append(float(outputs["loss"]))
@@ -83,7 +86,7 @@ class Journal(Callback):
             self._norm = float(norm)
         if trainer.is_global_zero:
             self._write(loss)
-        self._refuse_nan(loss, trainer.precision)
+        self._count_bad(loss, trainer)
         if self._step % self.log_every == 0:
             for logger in trainer.loggers:
                 logger.log_metrics({"train/loss": loss, "train/lr": self._rate}, step=self._step)
@@ -107,21 +110,36 @@ class Journal(Callback):
         _append(self.folder / "steps.csv", dict(zip(STEP_FIELDS, values, strict=True)))
         self._time = now
 
-    def _refuse_nan(self, loss: float, precision: str) -> None:
-        # All ranks have the same numbers here. With 16-mixed such steps are left out and the loss is scaled down.
+    def _count_bad(self, loss: float, trainer: Trainer) -> None:
+        # All ranks have the same numbers here. With 16-mixed such steps are part of finding the loss's scale.
         fine = math.isfinite(loss) and (self._norm is None or math.isfinite(self._norm))
-        if not fine and precision != "16-mixed":
+        if fine or trainer.precision == "16-mixed":
+            self._in_a_row = 0
+            return
+        self.left_out += 1
+        self._in_a_row += 1
+        told = f"step {self._step} has the loss {loss} and the gradient norm {self._norm}"
+        if self._in_a_row > self.bad_steps:
             raise ValueError(
-                f"step {self._step} has the loss {loss} and the gradient norm {self._norm}: training has diverged and "
-                "the weights are lost. Start again with a lower `optim.lr`, a longer `optim.warmup_ratio` or a lower "
-                "`optim.clip`. Checkpoint and adapter hold what was before."
+                f"{told}, after {self.bad_steps} such steps in a row: training has diverged. Start again with a lower "
+                "`optim.lr`, a longer `optim.warmup_ratio` or a lower `optim.clip`. Checkpoint and adapter hold what "
+                "was before."
             )
+        if trainer.is_global_zero:
+            warnings.warn(f"{told}: it is left out ({self.left_out} so far).", stacklevel=2)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Note the gradient norm before clipping."""
-        grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        if grads:
-            self._norm = float(torch.nn.utils.get_total_norm(grads))
+        """Note the gradient norm before clipping; take a gradient away that is not a number.
+
+        All ranks see the same gradient. DeepSpeed leaves such steps out by itself, and so does the scaler of 16-mixed.
+        """
+        weights = [p for p in pl_module.parameters() if p.grad is not None]
+        if not weights:
+            return
+        self._norm = float(torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None]))
+        if not math.isfinite(self._norm) and trainer.precision != "16-mixed":
+            for weight in weights:
+                weight.grad = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the scores of this validation."""

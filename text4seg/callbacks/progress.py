@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from text4seg.callbacks.throughput import Throughput
+
 LINES = 20
 """Without a terminal, so many lines a training."""
 TOLD = ("val/loss", "val/cIoU", "val/ceiling_cIoU", "val/all_others")
@@ -29,10 +31,11 @@ class FitProgress(Callback):
     Args:
         steps: optimizer steps of the whole training.
         console: where to write.
+        throughput: what to say about the hardware; must stand before this callback.
     """
 
-    def __init__(self, steps: int, console: Console) -> None:
-        self.steps, self.console = steps, console
+    def __init__(self, steps: int, console: Console, throughput: Throughput) -> None:
+        self.steps, self.console, self.throughput = steps, console, throughput
         self._bar: Progress | None = None
         self._task = self._check = TaskID(0)
 
@@ -66,10 +69,12 @@ class FitProgress(Callback):
         loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
         note = f"loss {loss:.3f} · {self._samples / seconds:.1f} samples/s"
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._step, note=note)
+            self._bar.update(self._task, completed=self._step, note=f"{note} · {self.throughput}")
         elif self._step % max(1, self.steps // LINES) == 0 or self._step == self.steps:
             left = seconds / (self._step - self._first) * (self.steps - self._step)
-            self.console.print(f"step {self._step}/{self.steps} · {note} · {left / 60:.1f} min left")
+            self.console.print(
+                f"step {self._step}/{self.steps} · {note} · {self.throughput} · {left / 60:.1f} min left"
+            )
 
     def on_validation_batch_end(
         self,

@@ -29,6 +29,13 @@ class Resume(Callback):
     def __init__(self, seed: int, data: ShardDataModule) -> None:
         self.seed, self.data = seed, data
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Count micro-batches as this run accumulates them: the loop counts in them, and other ranks had others."""
+        done = checkpoint["global_step"] * trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for part in ("total", "current"):
+            progress[part] = dict.fromkeys(progress[part], done)
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,13 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from text4seg.callbacks.keeper import save_trained, write_whole
+from text4seg.models.backbone import Backbone
+from text4seg.training.launch import local_rank
+from text4seg.training.note import NAME, beside
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()))
+"""Of a terminal, of a scheduler, and what SLURM can be told to send some time before it (`--signal=USR1@180`)."""
 HEARD = b"\nstopping: waiting for the end of this step to save it; a second time ends at once, without saving\n"
 
 
@@ -20,24 +27,27 @@ class StoppedError(Exception):
 
 
 class Saver(Callback):
-    """Writes `checkpoints/step-N.ckpt` every so many steps, at the end and at Ctrl-C or SIGTERM; keeps the newest.
+    """Writes `checkpoints/step-N.ckpt` every so many steps, at the end and when asked to stop; keeps the newest.
 
     At a step after which there is a validation the checkpoint waits for it: one from before would go on behind the
     validation, whose scores would then be missing. Must stand behind the callbacks that work at the validation's end.
 
+    Beside it, in `checkpoints/step-N/`, lie the trained weights for other programs and a note of the settings.
+
     Args:
         folder: usually RUN/checkpoints.
         every: optimizer steps between checkpoints.
+        note: what to write down with each.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int, note: dict[str, Any]) -> None:
+        self.folder, self.every, self.note = folder, every, note
         self._step = -1
         self._asked = self._stops = self._due = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen for Ctrl-C and SIGTERM; a second one ends at once."""
+        """Listen for the signals to stop; a second one ends at once."""
         self._step = trainer.global_step
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -53,7 +63,7 @@ class Saver(Callback):
     def _note(self, number: int, frame: object) -> None:
         self._asked = True
         self._restore()
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if local_rank() == 0:
             os.write(2, HEARD)  # `print` must not be interrupted by itself
         if number == signal.SIGTERM:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not Lightning's, which would exit with 0
@@ -106,13 +116,20 @@ class Saver(Callback):
         partial = path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
+            self._save_beside(trainer, beside(path))
             _settle(partial)
             _discard(path)
             partial.replace(path)
             for other in self.folder.glob("step-*"):
-                if other != path:
+                if other not in (path, beside(path)):
                     _discard(other)
         trainer.strategy.barrier()
+
+    def _save_beside(self, trainer: Trainer, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        backbone: Backbone = trainer.lightning_module.backbone  # type: ignore[assignment]
+        save_trained(backbone, folder, "")
+        write_whole(folder / NAME, json.dumps({"step": trainer.global_step, **self.note}, indent=1) + "\n")
 
 
 def _validates(trainer: Trainer, batch_idx: int) -> bool:

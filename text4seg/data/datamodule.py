@@ -39,6 +39,7 @@ class ShardDataModule(LightningDataModule):
         progress: batch number of a rank -> share of training done, for the curriculum.
         tell: called with (split, samples written) while shards are built.
         cells: image tokens name their cells while training (`loss.cells`).
+        accept: go on although the shards are not those of the stored position.
 
     Raises:
         ValueError: from `setup`: a split is missing, damaged, or too small for the number of processes.
@@ -52,9 +53,10 @@ class ShardDataModule(LightningDataModule):
         progress: Callable[[int], float] = lambda batch: 0.0,
         tell: Callable[[str, int], None] | None = None,
         cells: bool = False,
+        accept: bool = False,
     ) -> None:
         super().__init__()
-        self.cells = cells
+        self.cells, self.accept = cells, accept
         self.data, self.processor, self.seed, self.progress, self.tell = settings, processor, seed, progress, tell
         self.position = Position.start(max(1, settings.workers), lanes_in(settings.train))
         self.indices: dict[str, Index] = {}
@@ -112,13 +114,14 @@ class ShardDataModule(LightningDataModule):
         if here.world > 1:
             states = [None] * here.world
             distributed.all_gather_object(states, self.position.state())
-        return {"ranks": states, "seed": self.seed, "fingerprint": self._fingerprint()}
+        micro = int(self.data.batch_size)
+        return {"ranks": states, "seed": self.seed, "fingerprint": self._fingerprint(), "batch_size": micro}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a stored position.
 
-        With another number of ranks or loading processes it is gone to as nearly as that allows, with a warning
-        (`Position.spread` says what stays exact).
+        With another number of ranks, loading processes or samples a batch it is gone to as nearly as that allows, with
+        a warning (`Position.spread` says what stays exact).
 
         Raises:
             ValueError: the data or the seed are not those of the stored run.
@@ -128,19 +131,27 @@ class ShardDataModule(LightningDataModule):
             raise ValueError(
                 f"the stored position belongs to seed={state_dict['seed']}, this run has {self.seed}: resume with it."
             )
+        micro = int(self.data.batch_size)
+        now = (here.world, len(self.position.cursors), micro)
+        then = (len(ranks), len(ranks[0]["cursors"]), state_dict.get("batch_size", micro))
         if state_dict["fingerprint"] != self._fingerprint():
-            raise ValueError("the training shards are not those of the stored run; start a new run on them.")
-        now, then = (here.world, len(self.position.cursors)), (len(ranks), len(ranks[0]["cursors"]))
-        if now == then:
+            if not self.accept:
+                raise ValueError(
+                    "the training shards are not those of the stored run; start a new run on them, or resume with "
+                    "--accept-changes to read them from their beginning."
+                )
+            self.position = Position.start(now[1], len(self.lanes))
+            self.position.batches = sum(state["batches"] for state in ranks) * then[2] // (now[0] * now[2])
+            warnings.warn(
+                "the training shards are others than before: they are read from their beginning.", stacklevel=2
+            )
+        elif now == then:
             self.position = Position.load(ranks[here.rank])
-            return
-        sizes = [lane.samples for lane in self.lanes]
-        self.position = Position.spread(ranks, *now, sizes)
-        warnings.warn(
-            f"the run was stored with {then[0]} ranks x {then[1]} loading processes and goes on with {now[0]} x "
-            f"{now[1]}: until the end of this epoch some samples come twice and about as many not at all.",
-            stacklevel=2,
-        )
+        else:
+            sizes = [lane.samples for lane in self.lanes]
+            self.position = Position.spread(ranks, now[0], now[1], sizes, then[2] / now[2])
+            if here.rank == 0:
+                warnings.warn(_accounted(ranks, then, now, sum(sizes)), stacklevel=2)
 
     def _fingerprint(self) -> list[str]:
         return [entry.sha256 for lane in self.lanes for _, entry in lane.shards]
@@ -151,6 +162,18 @@ class ShardDataModule(LightningDataModule):
     def _teller(self, name: str) -> Tell | None:
         tell = self.tell
         return None if tell is None else lambda done: tell(name, done)
+
+
+def _accounted(ranks: list[Any], then: tuple[int, int, int], now: tuple[int, int, int], size: int) -> str:
+    """What a resume on other ranks means for the samples of the current epoch, in words."""
+    read = sum(place[1] for state in ranks for cursor in state["cursors"] for place in cursor["lanes"])
+    epoch = min(place[0] for state in ranks for cursor in state["cursors"] for place in cursor["lanes"])
+    return (
+        f"the run was stored with {then[0]} ranks x {then[1]} loading processes x {then[2]} samples and goes on with "
+        f"{now[0]} x {now[1]} x {now[2]}: {read} of the {size} samples of epoch {epoch} were read. How much has been "
+        f"read stays exact; until the end of this epoch at most {max(0, min(read, size - read))} samples come twice "
+        "and as many not at all."
+    )
 
 
 def sets_of(split: SplitSettings, name: str) -> Mapping[str, SplitSettings | SetSettings]:
@@ -175,7 +198,7 @@ def counted(settings: DataSettings, expected: bool = False) -> int | None:
     """Samples of a training epoch, from the shards' indices; None where there are none yet.
 
     Args:
-        expected: take the stated `samples` of a set that is not built.
+        expected: take the stated `samples` where not all sets are built.
     """
     total = 0
     for split in sets_of(settings.train, "train").values():
@@ -183,10 +206,20 @@ def counted(settings: DataSettings, expected: bool = False) -> int | None:
             folder = folder_at(split.shards, settings.remote, settings.cache) if split.shards else folder_of(split)
             total += Index.load(folder).samples
         except ValueError:
-            if not expected or split.samples is None:
-                return None
-            total += split.samples
+            return settings.train.samples if expected else None
     return total
+
+
+def shard_counts(settings: DataSettings) -> dict[str, str]:
+    """For each training set how many shards it has, or will be built with."""
+    told = {}
+    for name, split in sets_of(settings.train, "train").items():
+        try:
+            folder = folder_at(split.shards, settings.remote, settings.cache) if split.shards else folder_of(split)
+            told[name] = str(len(Index.load(folder).shards))
+        except ValueError:
+            told[name] = f"{split.build.shards} (not built)" if split.build else "(missing)"
+    return told
 
 
 def folder_of(split: SplitSettings | SetSettings, name: str = "train") -> Path:

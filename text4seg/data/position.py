@@ -75,7 +75,9 @@ class Position:
         )
 
     @classmethod
-    def spread(cls, ranks: Sequence[dict[str, Any]], world: int, workers: int, sizes: Sequence[int]) -> Position:
+    def spread(
+        cls, ranks: Sequence[dict[str, Any]], world: int, workers: int, sizes: Sequence[int], shrunk: float = 1.0
+    ) -> Position:
         """The same amount of training for another number of ranks or loading processes.
 
         Exact is how much of each lane has been read; every process goes on that far into its own new share of the
@@ -87,6 +89,7 @@ class Position:
             world: ranks there are now.
             workers: loading processes a rank has now.
             sizes: records of each lane.
+            shrunk: samples of a batch then, relative to now.
         """
         before = [cls.load(state) for state in ranks]
         cursors = [cursor for position in before for cursor in position.cursors]
@@ -96,6 +99,6 @@ class Position:
             read = epochs * size + sum(cursor.lanes[lane][1] for cursor in cursors)
             epoch, rest = divmod(round(read), size)
             lanes.append((epoch, rest // (world * workers)))
-        batches = sum(position.batches for position in before) // world
+        batches = round(sum(position.batches for position in before) * shrunk) // world
         drawn = sum(cursor.drawn for cursor in cursors) // (world * workers)
         return cls([Cursor(tuple(lanes), drawn, batches // workers) for _ in range(workers)], batches)

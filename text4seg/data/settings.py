@@ -37,8 +37,6 @@ class SetSettings:
     """A folder written by `python -m text4seg.shards build`."""
     build: BuildSettings | None = None
     """Recipe: `fit` builds the folder when it is missing or was built otherwise."""
-    samples: int | None = None
-    """How many samples there will be: what `fit --dry-run` counts with until the shards are built."""
     weight: float | None = None
     """Share of the samples, relative to the other sets'; each set then has epochs of its own. null for all: every sample
     of every set comes once an epoch."""
@@ -53,7 +51,7 @@ class SplitSettings:
     build: BuildSettings | None = None
     """Recipe: `fit` builds the folder when it is missing or was built otherwise."""
     samples: int | None = None
-    """How many samples there will be: what `fit --dry-run` counts with until the shards are built."""
+    """How many samples an epoch will have: what `fit --dry-run` counts with until the shards are built."""
     mix: dict[str, SetSettings] = field(default_factory=dict)
     """Several sets in place of one (training): name -> shards or build, weight."""
     limit: int | None = None

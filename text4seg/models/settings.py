@@ -57,6 +57,8 @@ class ModelSettings:
     train: list[str] = field(default_factory=lambda: ["vision", "projector", "language"])
     """Parts that train when `lora.enabled` is false."""
     lora: LoraSettings = field(default_factory=LoraSettings)
+    start: str | None = None
+    """A run folder (or an adapter in PEFT's format) whose trained weights this training starts from."""
     dtype: str = "float32"
     """float32, bfloat16 or float16: how the weights are held."""
     quantize: int | None = None

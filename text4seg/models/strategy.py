@@ -1,14 +1,21 @@
 """How training is spread over devices: `auto`, `ddp`, or `zero2` (DeepSpeed ZeRO stage 2; on CPU ranks over gloo).
 
+A ZeRO-2 checkpoint is read by any number of ranks (`reshard`).
+
 Source: ZeRO (arXiv 1910.02054); Text4Seg (arXiv 2410.09855) trained under ZeRO-2.
 """
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
+
+from text4seg.models.reshard import reshard
+from text4seg.models.zero_files import ranks_of
 
 
 def make_strategy(name: str, micro_batch: int, accelerator: str, devices: int, finds_unused: bool) -> Strategy | str:
@@ -45,11 +52,30 @@ def make_strategy(name: str, micro_batch: int, accelerator: str, devices: int, f
         "logging_batch_size_per_gpu": micro_batch,
     }
     if accelerator == "gpu":
-        return DeepSpeedStrategy(**options)
+        return Zero2Strategy(**options)
     return CPUZero2Strategy(devices, **options)
 
 
-class CPUZero2Strategy(DeepSpeedStrategy):
+class Zero2Strategy(DeepSpeedStrategy):
+    """ZeRO-2 that goes on from a checkpoint of any number of ranks."""
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load it, shared out anew when other ranks have saved it."""
+        path = Path(checkpoint_path)
+        if ranks_of(path) in (None, self.world_size):
+            return super().load_checkpoint(path, weights_only)
+        fitting = path.with_suffix(f".for-{self.world_size}-ranks")
+        if self.is_global_zero:
+            reshard(path, fitting, self.world_size)
+        self.barrier()
+        state = super().load_checkpoint(fitting, weights_only)
+        self.barrier()
+        if self.is_global_zero:
+            shutil.rmtree(fitting)
+        return state
+
+
+class CPUZero2Strategy(Zero2Strategy):
     """ZeRO-2 between CPU processes over gloo: slow, but the same code path, so that it can be tested anywhere.
 
     Args:
@@ -58,7 +84,11 @@ class CPUZero2Strategy(DeepSpeedStrategy):
     """
 
     def __init__(self, devices: int, **options: Any) -> None:
+        import deepspeed
+
         super().__init__(process_group_backend="gloo", **options)
+        # Its faster way between processes of one machine needs a compiler and a minute; gloo has to do.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self._devices = devices
         # DeepSpeed's fused and CPU Adam have to be compiled; torch's own AdamW is what Lightning configures.
         assert self.config is not None

@@ -33,6 +33,7 @@ LOWEST: dict[str, float] = {
     "trainer.validate_every": 1,
     "trainer.checkpoint_every": 1,
     "trainer.log_every": 1,
+    "trainer.bad_steps": 0,
     "trainer.pictures": 0,
     "data.batch_size": 1,
     "data.val_batch_size": 1,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from text4seg.config import Config
-from text4seg.data.datamodule import counted
+from text4seg.data.datamodule import counted, shard_counts
 from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.registry import load_processor, load_skeleton
@@ -71,6 +71,11 @@ class Estimate:
         """Tokens of a typical sample."""
         return min(self.image_tokens + QUESTION + self.answer_tokens, self.config.data.max_length)
 
+    @property
+    def needed(self) -> int:
+        """Shards that the loading processes of the most GPUs need: each reads some of its own."""
+        return GPUS[-1] * max(1, self.config.data.workers)
+
     def lines(self) -> Iterator[str]:
         """The estimate in words."""
         config, lora = self.config, self.config.model.lora
@@ -94,6 +99,8 @@ class Estimate:
     def _steps(self) -> Iterator[str]:
         samples = counted(self.config.data, expected=True)
         yield f"an epoch: {'unknown until the shards are built' if samples is None else f'{samples:,} samples'}"
+        places = ", ".join(f"{name} {told}" for name, told in shard_counts(self.config.data).items())
+        yield f"shards: {places}; at least {self.needed} for 8 GPUs"
         for gpus in GPUS:
             try:
                 planned = plan(self.config, gpus, samples)

@@ -20,17 +20,21 @@ from text4seg.callbacks.progress import FitProgress
 from text4seg.callbacks.resume import Resume
 from text4seg.callbacks.saver import Saver, StoppedError
 from text4seg.callbacks.score import Score
+from text4seg.callbacks.throughput import Throughput
+from text4seg.callbacks.watch import Watch
 from text4seg.config import Config, to_yaml
 from text4seg.data.datamodule import ShardDataModule, counted
 from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.module import Text4SegModule
 from text4seg.models.registry import load_backbone
+from text4seg.models.start import start_from
 from text4seg.models.strategy import make_strategy
 from text4seg.report.stamp import write_stamp
-from text4seg.training.folder import checkpoint_of, ranks_of, step_of
+from text4seg.training.folder import checkpoint_of, step_of
 from text4seg.training.hardware import Hardware, hardware
 from text4seg.training.launch import launched
+from text4seg.training.note import note_of, refuse_changes
 from text4seg.training.plan import Plan, plan
 from text4seg.training.stages import phases_of, stage_lines, unfolded
 
@@ -61,6 +65,7 @@ class Outcome:
         planned: steps of the whole training.
         skipped: records that this rank left out, also before a resume.
         reasons: why, for the first few of them since the start or the resume.
+        left_out: steps whose loss or gradient was no number, since the start or the resume.
     """
 
     run: Path
@@ -69,15 +74,17 @@ class Outcome:
     planned: int
     skipped: int
     reasons: list[str]
+    left_out: int = 0
 
 
-def fit(config: Config, run: Path, console: Console) -> Outcome:
+def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Outcome:
     """Train, or go on from the run's newest checkpoint.
 
     Args:
         config: everything.
         run: the run folder; made when it is missing.
         console: for progress.
+        accept: go on although data or settings are not those of the checkpoint.
 
     Raises:
         ValueError: a wrong setting, missing data or weights, a damaged checkpoint (nothing is trained then); or a loss
@@ -91,14 +98,17 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
     if config.trainer.epochs is None:
         plan(config, devices.ranks)  # a batch that cannot be split is refused before anything is loaded
     checkpoint = checkpoint_of(run)
-    _check_ranks(checkpoint, devices.ranks)
+    refuse_changes(checkpoint, config, accept)
     backbone = load_backbone(config.model)
     report = choose_trained(backbone, config.model)
+    if config.model.start and checkpoint is None:
+        console.print(f"starts from {start_from(backbone, Path(config.model.start))}")
     data = ShardDataModule(
         replace(unfolded(config), max_length=min(config.data.max_length, backbone.context or config.data.max_length)),
         backbone.processor,
         config.seed,
         tell=_teller(console),
+        accept=accept,
         cells=max([phase.cells for phase in phases_of(config)] or [config.loss.cells]) > 0,
     )
     planned = _plan(config, devices, data)
@@ -123,7 +133,9 @@ def fit(config: Config, run: Path, console: Console) -> Outcome:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
     keeper = next(c for c in callbacks if isinstance(c, Keeper))
     journal = next(c for c in callbacks if isinstance(c, Journal))
-    return Outcome(run, keeper.best, trainer.global_step, planned.steps, data.position.skipped, journal.reasons)
+    return Outcome(
+        run, keeper.best, trainer.global_step, planned.steps, data.position.skipped, journal.reasons, journal.left_out
+    )
 
 
 def _plan(config: Config, devices: Hardware, data: ShardDataModule) -> Plan:
@@ -131,13 +143,6 @@ def _plan(config: Config, devices: Hardware, data: ShardDataModule) -> Plan:
     if config.trainer.epochs is not None and launched() is None:
         data.prepare_data()
     return plan(config, devices.ranks, counted(config.data))
-
-
-def _check_ranks(checkpoint: Path | None, world: int) -> None:
-    """DeepSpeed reads its checkpoint before the data module could refuse another number of processes."""
-    saved = ranks_of(checkpoint)
-    if saved is not None and saved != world:
-        raise ValueError(f"{checkpoint} was saved by {saved} processes, this run has {world}; resume with as many.")
 
 
 @contextmanager
@@ -161,14 +166,17 @@ def _claimed(run: Path, main: bool) -> Iterator[None]:
 def _callbacks(config: Config, planned: Plan, run: Path, data: ShardDataModule, console: Console) -> list[Callback]:
     settings = config.trainer
     score = Score(config.decoding, keep=settings.pictures)
+    throughput = Throughput(run / "logs" / "throughput.json", config.model.gradient_checkpointing)
     return [
+        Watch(run / "logs" / "ranks", f"Go on with --resume {run}"),
         Resume(config.seed, data),
         score,
         Pictures(score, run / "pictures"),
-        Journal(run / "logs", score, settings.log_every),
+        Journal(run / "logs", score, settings.log_every, settings.bad_steps),
         Keeper(run, score, settings.monitor),
-        FitProgress(planned.steps, console),
-        Saver(run / "checkpoints", settings.checkpoint_every),
+        throughput,
+        FitProgress(planned.steps, console, throughput),
+        Saver(run / "checkpoints", settings.checkpoint_every, note_of(config, planned.ranks)),
     ]
 
 

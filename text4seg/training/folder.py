@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from text4seg.config import Config
+from text4seg.models.zero_files import MODEL_STATES, shards_in
 from text4seg.training.launch import launched, local_rank
 
 RUNS = Path("runs")
@@ -65,25 +66,14 @@ def step_of(checkpoint: Path | None) -> int:
     return int(match[1]) if match else 0
 
 
-def ranks_of(checkpoint: Path | None) -> int | None:
-    """The number of processes that saved a checkpoint of DeepSpeed's; None where it does not matter here."""
-    return len(_shares(checkpoint)) if checkpoint and checkpoint.is_dir() else None
-
-
-def _shares(checkpoint: Path) -> list[str]:
-    """DeepSpeed's files of the optimizer, one a rank; `bf16_` may stand before their names."""
-    found = checkpoint.glob("checkpoint/*zero_pp_rank_*_optim_states.pt")
-    return sorted(path.name.partition("zero_pp_rank_")[2].partition("_")[0] for path in found)
-
-
 def _damage(path: Path) -> str:
     if path.is_file():
         return _zip_damage(path)
-    shares = _shares(path)
-    missing = [str(rank) for rank in range(len(shares)) if str(rank) not in shares]
-    if missing or not shares:
-        return f"the optimizer's states of rank {(missing or ['0'])[0]} are missing"
-    for name in ("latest", "checkpoint/mp_rank_00_model_states.pt"):
+    shards = shards_in(path)
+    if shards != list(range(max(1, len(shards)))):
+        missing = min(set(range(len(shards) + 1)) - set(shards))
+        return f"the optimizer's states of rank {missing} are missing"
+    for name in ("latest", f"checkpoint/{MODEL_STATES}"):
         if not (path / name).is_file():
             return f"{name} is missing"
     damages = ((file, _zip_damage(file)) for file in sorted((path / "checkpoint").glob("*.pt")))

@@ -59,6 +59,8 @@ class TrainerSettings:
     """Steps between checkpoints: what a killed run can lose."""
     monitor: str = "val/cIoU"
     """Which score names the best weights: val/cIoU, val/gIoU, val/mIoU or val/ok."""
+    bad_steps: int = 5
+    """So many steps in a row whose loss or gradient is not a number are left out; one more ends the run."""
     log_every: int = 10
     pictures: int = 8
     """Items drawn at each validation."""

@@ -1,0 +1,113 @@
+"""What lies beside every checkpoint: the trained weights for other programs, and the settings that it was saved with.
+
+A resume compares these settings with the run's: what decides which numbers are trained may not change unnoticed.
+Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from text4seg.config import Config
+
+NAME = "note.json"
+FREE = (
+    "name",
+    "run_dir",
+    "decoding",
+    "trainer",
+    "data.val",
+    "data.val_batch_size",
+    "data.workers",
+    "data.batch_size",
+    "data.cache",
+    "data.remote",
+    "data.train",  # the data module compares what is in the shards
+    "model.gradient_checkpointing",
+    "model.attention",
+    "model.cache_features",
+)
+"""May change between save and resume: they move no number, or are compared elsewhere."""
+BOUND = ("trainer.precision", "trainer.global_batch")
+"""Of what is free as a whole, what may not."""
+ZERO = ("zero2", "zero3")
+
+
+def beside(checkpoint: Path) -> Path:
+    """The folder that goes with a checkpoint: `step-00000004` with `step-00000004.ckpt`."""
+    return checkpoint.with_suffix("")
+
+
+def note_of(config: Config, ranks: int) -> dict[str, Any]:
+    """What to write down about a run's checkpoints.
+
+    Args:
+        config: settled (`Plan.settle`).
+        ranks: that train it.
+    """
+    return {"strategy": config.trainer.strategy, "ranks": ranks, "settings": _flat(asdict(config))}
+
+
+def refuse_changes(checkpoint: Path | None, config: Config, accept: bool = False) -> None:
+    """Hold a run's settings against those that its newest checkpoint was saved with.
+
+    Args:
+        checkpoint: None, or one without a note (of an older version), is right for any settings.
+        config: the run's, not settled yet; a batch that is still open is not compared.
+        accept: take changed settings; not those that make the checkpoint unreadable.
+
+    Raises:
+        ValueError: naming what has changed, or a precision or strategy that cannot read this checkpoint.
+    """
+    path = beside(checkpoint) / NAME if checkpoint else None
+    if checkpoint is None or path is None or not path.is_file():
+        return
+    note = json.loads(path.read_text(encoding="utf-8"))
+    then, now = note["settings"], _flat(asdict(config))
+    _refuse_unreadable(checkpoint, note["strategy"], config)
+    if then["trainer.precision"] != now["trainer.precision"]:
+        raise ValueError(
+            f"{checkpoint} was saved in `trainer.precision` {then['trainer.precision']}, this run has "
+            f"{now['trainer.precision']}: the optimizer would be read as other numbers. Resume with the former, "
+            f"or start a new run from {beside(checkpoint)}."
+        )
+    changed = [key for key in sorted({*then, *now}) if _binds(key) and then.get(key) != now.get(key)]
+    changed = [key for key in changed if not (key in BOUND and now.get(key) is None)]
+    if changed and not accept:
+        told = ", ".join(f"`{key}` {then.get(key)!r} -> {now.get(key)!r}" for key in changed[:5])
+        raise ValueError(
+            f"settings are not those that {checkpoint} was saved with: {told}. Put them back, or resume with "
+            "--accept-changes."
+        )
+
+
+def _refuse_unreadable(checkpoint: Path, before: str, config: Config) -> None:
+    zero = config.trainer.strategy in ZERO
+    if checkpoint.is_dir() != zero or (
+        zero and "zero3" in (before, config.trainer.strategy) and before != config.trainer.strategy
+    ):
+        raise ValueError(
+            f"{checkpoint} was saved by `trainer.strategy` {before}, which {config.trainer.strategy} cannot read. "
+            f"Resume with the former, or start a new run from the trained weights in {beside(checkpoint)}."
+        )
+
+
+def _binds(key: str) -> bool:
+    return key in BOUND or not any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys; lists stay whole."""
+    return dict(_items(settings, prefix))
+
+
+def _items(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _items(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
