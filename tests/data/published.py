@@ -155,8 +155,12 @@ def _coco(root: Path, categories: dict[int, str], pieces: list[tuple[int, Any]],
     return {"annotations": str(root / "instances.json"), "images": str(root / "images")}
 
 
+SLIVER = [[0.1, 0.1, 0.2, 0.1, 0.2, 0.2]]
+"""A polygon that covers no pixel; COCO has some."""
+
+
 def instances(root: Path) -> Written:
-    options = _coco(root, {1: "person", 18: "dog"}, [(1, box(TOP)), (18, rle(LEFT)), (18, box(DOT))])
+    options = _coco(root, {1: "person", 18: "dog"}, [(1, box(TOP)), (18, rle(LEFT)), (18, box(DOT)), (1, SLIVER)])
     return "coco", options, {"42": {"person": TOP, "dog": LEFT | DOT}}
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from published import DOT, EDGE, LEFT, TOP, WRITERS, H, W, _coco, box, picture, values, write
+from published import DOT, EDGE, LEFT, SLIVER, TOP, WRITERS, H, W, _coco, box, picture, values, write
 from shard_sets import WordProcessor, data_settings
 
 from text4seg import shards as door
@@ -153,6 +153,15 @@ def test_photographs_that_a_set_of_the_family_holds_back_are_left_out(tmp_path):
     (mask / "000000000009_labelTrainIds.png").rename(mask / "000000000036_labelTrainIds.png")
     assert len(list(examples(source, options, 0))) == 1
     assert list(examples(source, {**options, "held_out": str(tmp_path)}, 0)) == []
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_annotations_without_a_pixel_are_counted_and_left_out(tmp_path, numbered):
+    options = _coco(tmp_path, {1: "dog"}, [(1, box(TOP)), (1, SLIVER)])
+    share = Share()
+    (example,) = examples("coco", {**options, "instances": numbered}, 0, share)
+    assert [referent.phrases for referent in example.referents] == [("dog 1" if numbered else "dog",)]
+    assert share.notes.as_plain() == {"annotations that cover no pixel": {"count": 1, "named": ["1 of image 42"]}}
 
 
 MIX = [

@@ -48,6 +48,16 @@ def test_palette_keeps_its_first_colours_and_repeats_none():
     assert len(set(palette(200))) == 200
 
 
+def test_a_legend_starts_with_what_shows():
+    ids = np.zeros((10, 10), np.uint8)
+    ids[2:8, 2:8] = 30
+    labels = ("others", *(f"class {number}" for number in range(1, 41)))
+    sheet = np.asarray(draw_sheet([Entry(grey(10, 10), {"truth": ids}, "Where?", labels=labels)], columns=1, side=64))
+    legend = sheet[8 + 18 + 64 + 18 :]
+    assert (legend == palette(40)[29]).all(-1).any()
+    assert not (legend == palette(40)[39]).all(-1).any()  # for which there is no room
+
+
 def test_sheet_holds_every_entry():
     mask = np.zeros((10, 40), np.uint8)
     mask[:, 20:] = 1

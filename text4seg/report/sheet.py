@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .overlay import overlay, palette
+from .overlay import Colour, overlay, palette
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -27,7 +27,7 @@ class Entry:
         panels: masks by heading, e.g. ``truth`` and ``prediction``; integer ids ``[H, W]``.
         question: the first line of the caption.
         note: the last line of the caption, e.g. the IoU.
-        labels: names of the ids, ``others`` first; shown as a legend when there are several.
+        labels: names of the ids, ``others`` first; when there are several, a legend names those that show, then others.
     """
 
     image: Image.Image
@@ -74,7 +74,7 @@ def _draw_entry(entry: Entry, side: int) -> Image.Image:
     width = len(fitted) * side + (len(fitted) - 1) * _PAD
     height = max(picture.height for _, picture in fitted)
     lines = wrap(entry.question, font, width, most=2)
-    legend = entry.labels[1:] if len(entry.labels) > 2 else ()
+    legend = _legend(entry) if len(entry.labels) > 2 else []
     extra = len(lines) + bool(entry.note) + bool(legend) + 1
     tile = Image.new("RGB", (width, height + extra * _LINE), _PAPER)
     pen = ImageDraw.Draw(tile)
@@ -94,10 +94,20 @@ def _draw_entry(entry: Entry, side: int) -> Image.Image:
     return tile
 
 
-def _draw_legend(pen: ImageDraw.ImageDraw, labels: Sequence[str], font: Font, top: int, width: int) -> None:
+def _legend(entry: Entry) -> list[tuple[str, Colour]]:
+    """Names with their colours, those that a panel shows first."""
+    shown = {number for ids in entry.panels.values() for number in np.unique(ids).tolist()}
+    numbers = sorted(range(1, len(entry.labels)), key=lambda number: number not in shown)
+    colours = palette(len(entry.labels) - 1)
+    return [(entry.labels[number], colours[number - 1]) for number in numbers]
+
+
+def _draw_legend(
+    pen: ImageDraw.ImageDraw, legend: Sequence[tuple[str, Colour]], font: Font, top: int, width: int
+) -> None:
     """Names in their colours, as many as fit on the line."""
     left = 0.0
-    for label, colour in zip(labels, palette(len(labels)), strict=True):
+    for label, colour in legend:
         step = pen.textlength(label, font=font) + _LINE + 4
         if left + step > width:
             pen.text((left, top), "...", fill=_FAINT, font=font)

@@ -3,7 +3,8 @@
     python -m text4seg.shards build --source coco --out DIR options.annotations=instances.json options.images=train2017
 
 Categories called `object:part` are parts; their label says whose they are (`handle of mug`). Where annotations overlap,
-parts lie on objects and smaller ones on larger ones. Crowds count as their category, but not as an instance.
+parts lie on objects and smaller ones on larger ones. Crowds count as their category, but not as an instance. What
+covers no pixel is counted and left out.
 Axis legend: H, W pixels of the original image.
 """
 
@@ -72,9 +73,13 @@ def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterato
         if image_id not in images:
             raise ValueError(f"{where} has annotations, but no entry under `images`.")
         picture, size = photograph(with_name(images[image_id]), Path(settings.images), where)
-        pieces = [
-            _piece(one, categories, labels, size, f"{path}, annotation {one.get('id')}") for one in groups[image_id]
-        ]
+        pieces = []
+        for one in groups[image_id]:
+            piece = _piece(one, categories, labels, size, f"{path}, annotation {one.get('id')}")
+            if piece.mask.any():
+                pieces.append(piece)
+            else:
+                share.notes.add("annotations that cover no pixel", f"{one.get('id')} of image {image_id}")
         found = Example(image_id, picture, size, path.stem)
         return (numbered if settings.instances else merged)(found, pieces, labels, wholes)
 

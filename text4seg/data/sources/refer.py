@@ -162,7 +162,10 @@ def _target(ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, 
         owner = annotations.get(name, {}).get("image_id")
         if not isinstance(owner, (int, str)) or str(owner) != ref.image:
             raise ValueError(f"{where} does not exist in image {ref.image}, which the ref asks about.")
-        mask_HW |= segment_mask(annotations[name], size, where)
+        part_HW = segment_mask(annotations[name], size, where)
+        if not part_HW.any():  # a lost annotation would pass for a picture without a target
+            raise ValueError(f"{where} has no usable polygon: nothing of it covers a pixel. Correct or remove its ref.")
+        mask_HW |= part_HW
     return mask_HW
 
 
