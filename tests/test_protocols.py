@@ -19,6 +19,7 @@ from text4seg.config import load
 from text4seg.data.sources.registry import source_settings
 from text4seg.data.tasks.settings import TaskSettings
 from text4seg.metrics.boxes import box_iou
+from text4seg.report import evaluation
 from text4seg.report.settings import EvaluateSettings
 from text4seg.templates import QUESTIONS
 
@@ -96,6 +97,23 @@ def test_every_evaluation_runs_to_its_report(path, run, tmp_path, monkeypatch, c
         path.stem, check_classes if path.stem in CLASSES else check_masks
     )
     check(report, lines)
+
+
+def test_the_grammar_of_descriptors_is_not_for_words(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[str, str]] = []
+    real = evaluation.generate
+
+    def generate(backbone, prompts, items, settings):
+        asked.extend((item.task, settings.grammar) for item in items)
+        return real(backbone, prompts, items, settings)
+
+    monkeypatch.setattr(evaluation, "generate", generate)
+    common = [f"run={run}", "device=cpu", "decoding.max_new_tokens=8", "decoding.grammar='on'", "name=grammar"]
+    for name in ("vqa", "val"):
+        words = ["--config", str(ROOT / "conf" / "eval" / f"{name}.yaml"), *common, *words_for(name, tmp_path / name)]
+        assert evaluate.main(words) == 0
+    assert set(asked) == {("text", "off"), ("referring", "on")}
 
 
 def test_another_wording_lists_the_same_classes(run, tmp_path, monkeypatch):

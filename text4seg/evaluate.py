@@ -84,7 +84,7 @@ def _evaluate(settings: EvaluateSettings) -> int:
         from text4seg.report.evaluation import evaluate_run
 
         def tell(answered: int, total: int | None, mean: float) -> None:
-            progress.update(task, completed=answered, total=total, description=f"gIoU so far {mean:.3f}")
+            progress.update(task, completed=answered, total=total, description=f"score so far {mean:.3f}")
 
         found = evaluate_run(settings, tell)
     if not talks:

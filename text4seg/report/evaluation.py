@@ -27,7 +27,7 @@ from text4seg.data.shards.index import Index
 from text4seg.data.stream import Seat
 from text4seg.data.variants import Curriculum
 from text4seg.decoding.generate import generate
-from text4seg.decoding.settings import DecodingSettings
+from text4seg.decoding.settings import OFF, DecodingSettings
 from text4seg.descriptors import parse
 from text4seg.metrics.board import ScoreBoard
 from text4seg.refine.refiner import Refiner, refiner
@@ -84,7 +84,9 @@ class Examiner:
         """A record for each question of a batch."""
         items = Items(question.item for question in batch.questions)
         prompts = {name: tensor.to(self.device) for name, tensor in prompts_for(self.backbone, items).items()}
-        texts = generate(self.backbone, prompts, items, self.decoding)
+        words = batch.questions[0].item.task == TEXT  # a batch holds one kind; descriptors' grammar is not for words
+        decoding = replace(self.decoding, grammar=OFF) if words else self.decoding
+        texts = generate(self.backbone, prompts, items, decoding)
         tokenizer = self.backbone.processor.tokenizer
         made = []
         for question, text in zip(batch.questions, texts, strict=True):
@@ -112,7 +114,7 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
     Args:
         settings: which run, on what.
         tell: called after each batch with the questions answered so far by this process, how many there are for it
-            (None: not known) and the mean IoU of its answers.
+            (None: not known) and the mean IoU (in words: accuracy) of its answers.
 
     Raises:
         ValueError: when the run or the shards cannot be read, or no item is left to score.
