@@ -1,6 +1,8 @@
 """The decoding engine, measured: one door, a sub-command a question.
 
     python benchmarks/decoding.py passes DATA --tokenizer Qwen3=PATH [...]     forward passes that drafts save
+    python benchmarks/decoding.py identity                                     texts equal to plain generation's
+    python benchmarks/decoding.py wall RUN [--large]                           seconds a mask
 
 Each sub-command says in its `--help` what is compared, on what and how often. They live in `benchmarks/decoding_*.py`.
 """
@@ -10,7 +12,11 @@ from __future__ import annotations
 import argparse
 import importlib
 
-COMMANDS = {"passes": "how many forward passes an answer takes with each kind of draft"}
+COMMANDS = {
+    "passes": "how many forward passes an answer takes with each kind of draft",
+    "identity": "whether texts are those of plain generation, on every family",
+    "wall": "seconds a mask",
+}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -28,7 +28,7 @@ class Plan:
     """How a batch is to be answered.
 
     Attributes:
-        trackers: where each answer stands in its language; empty: there is none to keep to.
+        trackers: keep each answer to its language; empty: there is none to keep to.
         drafters: guess how each answer goes on; empty: one token a pass.
         widths: how much to guess.
         branches: of a draft, at most.
@@ -63,7 +63,9 @@ def write(
     """
     begin = time.perf_counter()
     tokenizer = backbone.processor.tokenizer
-    ends, stops = AnswerEnds(tokenizer, items), frozenset(end_tokens(backbone.core, tokenizer))
+    # An answer that is kept to a language ends with it; only others can go round in circles.
+    ends = None if plan.trackers else AnswerEnds(tokenizer, items)
+    stops = frozenset(end_tokens(backbone.core, tokenizer))
     answers = [
         Answering(
             number,
@@ -84,5 +86,5 @@ def write(
     return [answer.tokens for answer in answers], spent
 
 
-def _ended(ends: AnswerEnds, stops: frozenset[int], number: int, token: int) -> bool:
-    return ends.after(number, token) | (token in stops)
+def _ended(ends: AnswerEnds | None, stops: frozenset[int], number: int, token: int) -> bool:
+    return (ends is not None and ends.after(number, token)) | (token in stops)

@@ -1,0 +1,224 @@
+"""Does draft and verify write what Hugging Face's `generate` writes? Every family, tiny random weights, float64.
+
+    python benchmarks/decoding.py identity                        1000 prompts on LLaVA, 100 on each other family
+    python benchmarks/decoding.py identity --prompts 100 --others 8 --families llava auto:qwen2_vl --dtype float32
+
+Each prompt has a picture, a question and labels of its own and asks for an 8x8 grid. Three kinds of answers:
+`random` is what random weights say; `grammar` is what they say when only the language of descriptors may be written;
+`teacher` is a right answer with mistakes: a bonus on the next right token, which the model outvotes now and then
+(`--loud` says how seldom). Drafts are geometric, of 12 tokens in 1 branch (batch 1 and 8) and of 24 in 4 (batch 4).
+Printed a line: texts that are equal, the share of drafted tokens that were right, tokens a pass. In float32 each text
+that differs is listed with the distance of the two tokens' logits at the place where they part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path.insert(0, str(TESTS))
+
+from checkpoints import picture  # noqa: E402
+from fake_item import FakeItem  # noqa: E402
+from teacher import Teacher, plain  # noqa: E402
+
+from text4seg.decoding.drafts import GeometryDrafter  # noqa: E402
+from text4seg.decoding.engine import Fixed  # noqa: E402
+from text4seg.decoding.habits import Habits  # noqa: E402
+from text4seg.decoding.mask import Follower, GrammarMask  # noqa: E402
+from text4seg.decoding.prefix import rows_of  # noqa: E402
+from text4seg.decoding.settings import ON, DecodingSettings  # noqa: E402
+from text4seg.decoding.spelling import Spelling  # noqa: E402
+from text4seg.decoding.structured import Plan, write  # noqa: E402
+from text4seg.decoding.tracker import trackers  # noqa: E402
+from text4seg.descriptors import LabelGrid, answer, encode  # noqa: E402
+from text4seg.models.registry import load_backbone  # noqa: E402
+
+SIZE, GROUP = (8, 8), 8
+SHAPES = ((1, 12, 1), (4, 24, 4), (8, 12, 1))
+"""Batch, width and branches of what is compared with plain generation."""
+THINGS = ("red car", "dog", "cat", "dog house", "tree", "the second man from the left", "猫", "bike")
+FREE = 40
+"""Tokens of an answer that nobody ends."""
+KINDS = ("random", "grammar", "teacher")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts of one batch, with what is asked for and the right answers' tokens."""
+
+    prompts: dict[str, torch.Tensor]
+    items: list[FakeItem]
+    scripts: list[list[int]]
+
+    def rows(self, start: int, stop: int) -> Asked:
+        """Some of them."""
+        these = range(start, min(stop, len(self.items)))
+        return Asked(rows_of(self.prompts, these), [self.items[n] for n in these], [self.scripts[n] for n in these])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for."""
+    parser.add_argument("--prompts", type=int, default=1000, help="on LLaVA")
+    parser.add_argument("--others", type=int, default=100, help="prompts on each other family")
+    parser.add_argument("--families", nargs="*", help="as tests/models/conftest.py names them; all where left out")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--dtype", default="float64", choices=("float64", "float32", "bfloat16"))
+    parser.add_argument("--loud", type=float, default=3.5, help="deviations of the logits that outvote the teacher")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compare, and print."""
+    torch.set_num_threads(1)
+    fixtures = _fixtures()
+    unequal = total = 0
+    print(
+        f"{'family':24}{'kind':9}{'batch':>6}{'prompts':>9}{'equal':>7}{'right drafts':>14}{'tokens a pass':>15}",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        checkpoints = fixtures.Checkpoints(Path(folder))
+        for family in options.families or fixtures.FAMILIES:
+            backbone = load_backbone(checkpoints.settings(family))
+            backbone.core.set_attn_implementation("sdpa")  # plain attention rounds to float32
+            backbone.model.to(getattr(torch, options.dtype)).eval()
+            count = options.prompts if family == "llava" else options.others
+            for kind in options.kinds:
+                begin = time.perf_counter()
+                wrong = _compare(backbone, family, kind, count, options)
+                unequal, total = unequal + wrong, total + count * len(SHAPES)
+                print(f"{'':24}{time.perf_counter() - begin:.0f} s", flush=True)
+    print(f"{total - unequal} of {total} texts equal")
+
+
+def _compare(backbone: Any, family: str, kind: str, count: int, options: argparse.Namespace) -> int:
+    """Texts that are not equal, of all batch sizes together."""
+    habits, spelling = Habits(), Spelling(backbone.processor.tokenizer)
+    equal = dict.fromkeys(SHAPES, 0)
+    spent: dict[tuple[int, int, int], Any] = {}
+    parted = []
+    for asked in _batches(backbone, count, np.random.default_rng(0)):
+        wanted = _plainly(backbone, asked, kind, options.loud)
+        for shape in SHAPES:
+            batch, width, branches = shape
+            for start in range(0, len(asked.items), batch):
+                some = asked.rows(start, start + batch)
+                plan = _plan(backbone, some, kind, options.loud)
+                drafters = [GeometryDrafter.of_item(spelling, item, habits) for item in some.items]
+                plan = replace(plan, drafters=drafters, widths=Fixed(width), branches=branches)
+                tokens, counts = write(backbone, some.prompts, some.items, _bound(some, kind), plan)
+                counts.add(spent.get(shape, type(counts)()))
+                spent[shape] = counts
+                for row, said in enumerate(tokens):
+                    other = wanted[start + row]
+                    equal[shape] += said == other
+                    if said != other:
+                        parted.append(_parting(backbone, some.rows(row, row + 1), kind, options.loud, said, other))
+    for shape, counts in spent.items():
+        right = f"{counts.accepted / max(counts.drafted, 1):.1%}"
+        rate = counts.tokens / max(counts.passes, 1)
+        print(f"{family:24}{kind:9}{shape[0]:6}{count:9}{equal[shape]:7}{right:>14}{rate:15.2f}", flush=True)
+    for place, gap in parted:
+        print(f"{'':24}a text parts at token {place}, where the two tokens' logits differ by {gap:.2e}", flush=True)
+    return count * len(SHAPES) - sum(equal.values())
+
+
+def _batches(backbone: Any, count: int, rng: np.random.Generator) -> Iterator[Asked]:
+    """Prompts in batches of `GROUP`; every third picture is asked about twice."""
+    tokenizer, dtype = backbone.processor.tokenizer, next(backbone.model.parameters()).dtype
+    for first in range(0, count, GROUP):
+        items, encoded, scripts = [], [], []
+        for number in range(first, min(first + GROUP, count)):
+            chosen = rng.choice(len(THINGS), rng.integers(1, 4), replace=False)
+            labels = ("others", *(THINGS[n] for n in chosen))
+            words = " and ".join(labels[1:])
+            item = FakeItem(
+                np.zeros(SIZE, np.uint8), labels, question=f"Where is {words} in picture {number}?", size=SIZE
+            )
+            shown = picture(number - (number % 3 == 2))
+            items.append(item)
+            encoded.append(backbone.processor.encode(shown, [(item.question, None)]))
+            text = answer(f"Here is {words}:", encode(LabelGrid(_blobs(rng, len(labels)), labels)))
+            scripts.append(tokenizer(text, add_special_tokens=False)["input_ids"])
+        prompts = backbone.processor.collate(encoded, "left")
+        yield Asked({k: v.to(dtype) if v.is_floating_point() else v for k, v in prompts.items()}, items, scripts)
+
+
+def _blobs(rng: np.random.Generator, labels: int) -> np.ndarray:
+    """A grid with a disc of each label."""
+    rows, cols = np.indices(SIZE)
+    ids = np.zeros(SIZE, int)
+    for label in range(1, labels):
+        row, col, radius = rng.uniform(0, 8), rng.uniform(0, 8), rng.uniform(1, 4)
+        ids[(rows - row) ** 2 + (cols - col) ** 2 < radius**2] = label
+    return ids
+
+
+def _bound(asked: Asked, kind: str) -> int:
+    return {"random": FREE, "grammar": 1200}.get(kind, max(map(len, asked.scripts)) + 8)
+
+
+def _plan(backbone: Any, asked: Asked, kind: str, loud: float) -> Plan:
+    """Languages and the teacher; drafts are added."""
+    if kind == "grammar":
+        return Plan(trackers=_trackers(backbone, asked))
+    if kind == "teacher":
+        return Plan(adjust=Teacher(asked.scripts, 0, loud).adjust)
+    return Plan()
+
+
+def _trackers(backbone: Any, asked: Asked) -> list[Any]:
+    vocabulary = backbone.core.get_output_embeddings().weight.shape[0]
+    settings = DecodingSettings(grammar=ON, preamble=6)
+    return list(trackers(backbone.processor.tokenizer, asked.items, settings, vocabulary, ()))
+
+
+def _plainly(backbone: Any, asked: Asked, kind: str, loud: float) -> list[list[int]]:
+    """What `generate` writes, each answer cut where it ends."""
+    length = asked.prompts["input_ids"].shape[1]
+    processors: list[Any] = []
+    if kind == "grammar":
+        processors = [GrammarMask(Follower(_trackers(backbone, asked), length))]
+    if kind == "teacher":
+        processors = [Teacher(asked.scripts, length, loud)]
+    return plain(backbone, asked.prompts, asked.items, _bound(asked, kind), processors)
+
+
+def _parting(
+    backbone: Any, asked: Asked, kind: str, loud: float, said: Sequence[int], other: Sequence[int]
+) -> tuple[int, float]:
+    """Where two texts part, and by how much the logits of the two tokens differ there."""
+    place = next((n for n, (a, b) in enumerate(zip(said, other, strict=False)) if a != b), None)
+    if place is None:
+        return min(len(said), len(other)), float("nan")
+    ids = torch.cat([asked.prompts["input_ids"], torch.tensor([said[:place]], dtype=torch.long)], 1)
+    more: dict[str, torch.Tensor] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    for name in ("token_type_ids", "mm_token_type_ids"):
+        if name in asked.prompts:
+            kept = asked.prompts[name]
+            more[name] = torch.cat([kept, kept.new_full((1, place), int(name == "token_type_ids"))], 1)
+    logits = backbone.model(**{**asked.prompts, **more}).logits[0, -1].float()
+    if kind == "teacher":
+        logits = Teacher(asked.scripts, 0, loud).adjust(0, said[:place], logits)
+    return place, float((logits[said[place]] - logits[other[place]]).abs())
+
+
+def _fixtures() -> Any:
+    """The tests' tiny checkpoints."""
+    spec = importlib.util.spec_from_file_location("fixtures", TESTS / "models" / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
