@@ -29,29 +29,29 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from teacher import Teacher, plain  # noqa: E402
+from teacher import Teacher, plain
 
-from text4seg.data.datamodule import folder_of  # noqa: E402
-from text4seg.data.items import Item  # noqa: E402
-from text4seg.data.shards.build import ensure  # noqa: E402
-from text4seg.decoding.bound import token_bound  # noqa: E402
-from text4seg.decoding.cost import Measured, step_curve  # noqa: E402
-from text4seg.decoding.drafts import GeometryDrafter  # noqa: E402
-from text4seg.decoding.engine import Fixed, Widths  # noqa: E402
-from text4seg.decoding.habits import Habits  # noqa: E402
-from text4seg.decoding.spelling import Spelling  # noqa: E402
-from text4seg.decoding.structured import Plan, write  # noqa: E402
-from text4seg.descriptors import answer, encode, rasterize  # noqa: E402
-from text4seg.models.backbone import Backbone  # noqa: E402
-from text4seg.models.processor import ImageGeometry, Processor  # noqa: E402
-from text4seg.report.evaluation import prompts_for  # noqa: E402
-from text4seg.report.questions import Questions  # noqa: E402
-from text4seg.report.run import load_run  # noqa: E402
+from text4seg.data.datamodule import folder_of
+from text4seg.data.items import Item
+from text4seg.data.shards.build import ensure
+from text4seg.decoding.bound import token_bound
+from text4seg.decoding.cost import Measured, step_curve
+from text4seg.decoding.drafts import GeometryDrafter
+from text4seg.decoding.engine import Fixed, Widths
+from text4seg.decoding.habits import Habits
+from text4seg.decoding.spelling import Spelling
+from text4seg.decoding.structured import Plan, write
+from text4seg.descriptors import answer, encode, rasterize
+from text4seg.models.backbone import Backbone
+from text4seg.models.processor import ImageGeometry, Processor
+from text4seg.report.evaluation import prompts_for
+from text4seg.report.questions import Questions
+from text4seg.report.run import load_run
 
 MANY = 8
 """Masks of a batch, and questions about one picture."""
 LOUD = 1e4
-"""Deviations that a right token is raised by: no model objects."""
+"""How far a right token is raised: no model objects."""
 
 
 class Result(NamedTuple):

@@ -16,7 +16,10 @@ from text4seg.decoding.stop import AnswerEnds, end_tokens
 
 
 class Teacher(LogitsProcessor):
-    """Says `scripts[row][n]` as token n of an answer, unless the model's own choice is `loud` deviations above it."""
+    """Says `scripts[row][n]` as token n of an answer, unless the model objects.
+
+    A right token's logit is raised by `loud` times what lies between the mean and the highest one.
+    """
 
     def __init__(self, scripts: Sequence[Sequence[int]], prompt: int, loud: float) -> None:
         self.scripts, self.prompt, self.loud = scripts, prompt, loud
@@ -26,7 +29,7 @@ class Teacher(LogitsProcessor):
         if len(tokens) >= len(self.scripts[number]):
             return logits_V
         out = logits_V.clone()
-        out[self.scripts[number][len(tokens)]] += self.loud * logits_V.std()
+        out[self.scripts[number][len(tokens)]] += self.loud * (logits_V.max() - logits_V.mean())
         return out
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -63,10 +66,15 @@ def _again(said: list[int]) -> list[int]:
     return []
 
 
-def plain(backbone, prompts, items, bound: int, processors=(), width: int | None = None) -> list[list[int]]:
-    """New tokens of Hugging Face's own greedy loop, cut where each answer ends."""
+def plain(backbone, prompts, items, bound: int, processors=(), width: int | None = None, ends=None) -> list[list[int]]:
+    """New tokens of Hugging Face's own greedy loop, answers that end early filled up with padding.
+
+    Args:
+        width: of prompt lookup; None: one token a pass.
+        ends: a stopping criterion in place of the usual one.
+    """
     length = prompts["input_ids"].shape[1]
-    ends = AnswerEnds(backbone.processor.tokenizer, items)
+    ends = ends or AnswerEnds(backbone.processor.tokenizer, items)
     more = {} if width is None else {"prompt_lookup_num_tokens": width}
     with torch.inference_mode():
         out = backbone.model.generate(

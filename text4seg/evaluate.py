@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text4seg.config import load
-from text4seg.decoding.settings import GRAMMARS
+from text4seg.decoding.settings import ENGINES, GRAMMARS
 from text4seg.mistakes import guarded
 from text4seg.refine.settings import PROMPTS, REFINERS
 from text4seg.report.run import check_run
@@ -28,6 +28,7 @@ from text4seg.training.checks import check_values
 CHOICES = {
     "decoding.paint": ("nearest", "smooth"),
     "decoding.grammar": GRAMMARS,
+    "decoding.engine": ENGINES,
     "refine.name": REFINERS,
     "refine.sam.prompts": tuple(PROMPTS),
     "dtype": ("float64", "float32", "bfloat16", "float16"),
@@ -39,6 +40,8 @@ LOWEST = {
     "gallery": 0,
     "decoding.max_new_tokens": 1,
     "decoding.preamble": 0,
+    "decoding.width": 0,
+    "decoding.branches": 1,
     "refine.sam.points": 1,
 }
 

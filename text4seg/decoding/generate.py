@@ -8,6 +8,7 @@ Axis legend: B prompts, L tokens.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from transformers import GenerationConfig
 
 from .answering import Counts
 from .bound import LONGEST, byte_bound, token_bound
+from .drafted import write_drafted
+from .fitness import unfit
 from .plain import write_plainly
-from .settings import ON, REPORT, DecodingSettings
+from .settings import HF, ON, REPORT, DecodingSettings
 from .stop import end_tokens
 from .tracker import trackers
 
@@ -73,9 +76,20 @@ def respond(backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, 
     model: Any = backbone.model
     with evaluating(model), _greedy(model, tokenizer):
         bound = min(bound, _room(model, ids.shape[1]))
-        rows, counts = write_plainly(backbone, prompts, items, bound, settings)
+        written = write_plainly if _plainly(backbone, settings, ids.shape[1] + bound) else write_drafted
+        rows, counts = written(backbone, prompts, items, bound, settings)
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return Answers(texts, counts, _left(tokenizer, items, settings, rows))
+
+
+def _plainly(backbone: Backbone, settings: DecodingSettings, longest: int) -> bool:
+    """Whether plain generation is asked for, or all that the model can do; the latter is said, once a reason."""
+    if settings.engine == HF:
+        return True
+    reason = unfit(backbone, longest)
+    if reason is not None:
+        warnings.warn(f"decoding.engine is hf for this model: {reason}.", stacklevel=3)
+    return reason is not None
 
 
 def _bound(tokenizer: Any, items: Items, settings: DecodingSettings) -> int:

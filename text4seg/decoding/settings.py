@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 OFF, ON, REPORT = "off", "on", "report"
 GRAMMARS = (OFF, ON, REPORT)
+STRUCTURED, HF = "structured", "hf"
+ENGINES = (STRUCTURED, HF)
 PREAMBLE = 48
 
 
@@ -21,3 +23,9 @@ class DecodingSettings:
     """off: the text is left alone. report: as off, and it is said at which token an answer left the language of descriptors (exactly so many rows and cells, the question's labels). on: no token that leaves it can be chosen, so every answer is well formed."""
     preamble: int = PREAMBLE
     """Most tokens of the sentence before the descriptor; with `grammar: on`, `<seg>` is forced then."""
+    engine: str = STRUCTURED
+    """structured: drafts from the geometry of the answer are verified, many tokens a pass; the text is the same. hf: Hugging Face's plain `generate`. Models that take no masks of our making are answered by hf, which is said."""
+    width: int | None = None
+    """Tokens of a draft; null: what writes most tokens a second, by the cost of a pass measured on this machine. Where two tokens all but tie, another width may round otherwise; a number makes that repeatable."""
+    branches: int | None = None
+    """Most branches of a draft; null: 10 on a GPU, 1 elsewhere."""

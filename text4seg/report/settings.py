@@ -22,6 +22,12 @@ class DecodingChanges:
     """off, on (only well-formed answers can be written) or report (where answers left the language of descriptors)."""
     preamble: int | None = None
     """Most tokens of the sentence before the descriptor, with `grammar: on`."""
+    engine: str | None = None
+    """structured or hf."""
+    width: int | None = None
+    """Tokens of a draft."""
+    branches: int | None = None
+    """Most branches of a draft."""
 
 
 @dataclass

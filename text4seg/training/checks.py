@@ -15,7 +15,7 @@ from text4seg.data.sources.registry import source_settings
 from text4seg.data.tasks.settings import TaskSettings, preset
 from text4seg.data.types import Task
 from text4seg.data.variants import Curriculum
-from text4seg.decoding.settings import GRAMMARS
+from text4seg.decoding.settings import ENGINES, GRAMMARS
 from text4seg.models.settings import FAMILIES
 from text4seg.training.stages import check_stages, unfolded
 
@@ -59,6 +59,8 @@ LOWEST: dict[str, float] = {
     "model.lora.rank": 1,
     "decoding.max_new_tokens": 1,
     "decoding.preamble": 0,
+    "decoding.width": 0,
+    "decoding.branches": 1,
 }
 HIGHEST: dict[str, float] = {
     "optim.warmup_ratio": 1,
@@ -85,6 +87,7 @@ CHOICES: dict[str, Sequence[Any]] = {
     "model.image_place": ("first", "last"),
     "decoding.paint": ("nearest", "smooth"),
     "decoding.grammar": GRAMMARS,
+    "decoding.engine": ENGINES,
 }
 
 

@@ -1,0 +1,63 @@
+"""Answers to a batch of prompts by draft and verify, as the settings say it: languages, geometric drafts, widths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from .answering import Counts
+from .contract import Drafter
+from .cost import measured
+from .drafts import GeometryDrafter
+from .engine import Fixed
+from .habits import Habits
+from .settings import ON, DecodingSettings
+from .spelling import Spelling
+from .structured import Plan, write
+from .tracker import trackers
+
+if TYPE_CHECKING:
+    from text4seg.data.items import Items
+    from text4seg.models.backbone import Backbone
+
+BRANCHES = 10
+"""Of a draft on a GPU, where a wide pass costs no more than a narrow one; a CPU pays for every token."""
+
+_LEARNT: WeakKeyDictionary[torch.nn.Module, tuple[Spelling, Habits]] = WeakKeyDictionary()
+"""Of each model: its tokens as pieces of text, and how the outlines that it draws behave."""
+
+
+def write_drafted(
+    backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, bound: int, settings: DecodingSettings
+) -> tuple[list[list[int]], Counts]:
+    """Answer a batch of prompts, in the mode that the model is in.
+
+    Args:
+        backbone: model and processor; `fitness.unfit` says whether it can be used.
+        prompts: left-padded ``input_ids`` and ``attention_mask`` ``[B, L]`` with the images' tensors.
+        items: what each prompt asks for, B of them.
+        bound: most new tokens of an answer.
+        settings: the grammar's mode; width and branches of drafts.
+
+    Returns:
+        each answer's tokens, the end token included where the model wrote one; and what they cost.
+    """
+    tokenizer = backbone.processor.tokenizer
+    head: Any = backbone.core.get_output_embeddings()
+    table: torch.Tensor = head.weight
+    followed = trackers(tokenizer, items, settings, len(table), ()) if settings.grammar == ON else []
+    width = measured(backbone) if settings.width is None else Fixed(settings.width)
+    branches = settings.branches or (BRANCHES if table.device.type == "cuda" else 1)
+    plan = Plan(followed, _drafters(backbone, items), width, branches)
+    return write(backbone, prompts, items, bound, plan)
+
+
+def _drafters(backbone: Backbone, items: Items) -> list[Drafter]:
+    """None where the tokenizer does not show how it cuts text."""
+    tokenizer = backbone.processor.tokenizer
+    if not tokenizer.is_fast:
+        return []
+    spelling, habits = _LEARNT.setdefault(backbone.core, (Spelling(tokenizer), Habits()))
+    return [GeometryDrafter.of_item(spelling, item, habits) for item in items]
