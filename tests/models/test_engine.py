@@ -20,8 +20,10 @@ from text4seg.decoding.cache import RaggedCache
 from text4seg.decoding.contract import Draft
 from text4seg.decoding.engine import Fixed
 from text4seg.decoding.fitness import unfit
+from text4seg.decoding.generate import respond
 from text4seg.decoding.prefix import by_picture, rows_of, shared
 from text4seg.decoding.sampling import Sampling
+from text4seg.decoding.settings import DecodingSettings
 from text4seg.decoding.structured import Plan, write
 from text4seg.descriptors import LabelGrid, answer, encode
 from text4seg.models.lora import apply_lora
@@ -421,3 +423,40 @@ def test_odd_grids(checkpoints, family, labels, ids) -> None:
     assert both(1600, 50.0)[1] == [script, without_padding(backbone, tokens[len(tokens) // 2 :])]
     teacher, texts = both(100, 1.4)
     assert texts == [without_padding(backbone, row) for row in plain(backbone, prompts, items, 100, [teacher])]
+
+
+@pytest.mark.parametrize("grammar", ["on", "off"])
+@pytest.mark.parametrize("family", ["tiny", "auto:qwen2_5_vl"])
+def test_the_engine_is_a_setting_and_its_texts_are_the_same(checkpoints, family, grammar) -> None:
+    backbone = in_double(checkpoints.settings(family))
+    prompts = prompts_for(backbone)
+    settings = DecodingSettings(grammar=grammar, preamble=4, max_new_tokens=40)
+    found = [respond(backbone, prompts, asked(4), replace(settings, engine=e)) for e in ("structured", "hf")]
+    assert found[0].texts == found[1].texts
+    assert found[0].counts.tokens == found[1].counts.tokens
+    if grammar == "on":
+        assert found[0].counts.passes < found[1].counts.passes
+    narrow = respond(backbone, prompts, asked(4), replace(settings, width=3, branches=2))
+    assert narrow.texts == found[1].texts
+
+
+def test_a_model_that_cannot_be_verified_is_answered_plainly_and_this_is_said(checkpoints) -> None:
+    backbone = in_double(checkpoints.settings("internvl2-4b"))
+    prompts = prompts_for(backbone)
+    settings = DecodingSettings(grammar="off", max_new_tokens=16)
+    backbone.core.config.get_text_config().original_max_position_embeddings = 64
+    with pytest.warns(UserWarning, match="hf for this model: beyond 64 tokens"):
+        found = respond(backbone, prompts, asked(4), settings)
+    assert found.counts.passes == found.counts.tokens - 4
+    assert found.counts.drafted == 0
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_mixed_precision_is_answered(checkpoints, attention) -> None:
+    backbone = load_backbone(checkpoints.settings("llava"))
+    backbone.core.set_attn_implementation(attention)
+    backbone.model.eval()
+    prompts = prompts_for(backbone)
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens, spent = write(backbone, prompts, asked(4), 20, Plan(drafters=[Copier() for _ in range(4)]))
+    assert spent.tokens == sum(map(len, tokens)) == 80

@@ -49,8 +49,9 @@ class RaggedCache(Cache):
             values[:, :, first:end] = value_states
         else:
             rows_B1, slots_BQ = self._places(width, keys.device)
-            keys[rows_B1, :, slots_BQ] = key_states.transpose(1, 2)
-            values[rows_B1, :, slots_BQ] = value_states.transpose(1, 2)
+            # Under mixed precision values come in fewer bits than transformers' cache keeps them in.
+            keys[rows_B1, :, slots_BQ] = key_states.transpose(1, 2).to(keys.dtype)
+            values[rows_B1, :, slots_BQ] = value_states.transpose(1, 2).to(values.dtype)
         return keys[:, :, :end], values[:, :, :end]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -29,7 +29,7 @@ WIDTHS = (0, 2, 4, 6, 8, 12, 16, 24, 32, 48)
 """Tokens of a draft that may be chosen."""
 _CONTEXT = 256
 """Tokens that are taken to stand before: an image and its question."""
-_REPEATS, _PATIENCE = 5, 0.5
+_REPEATS, _PATIENCE = 3, 0.3
 """A pass is timed so often, but not again once that many seconds have gone into it."""
 _FORGET = 0.97
 """Weight of what was learnt before, at each draft."""
