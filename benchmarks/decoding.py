@@ -2,7 +2,6 @@
 
     python benchmarks/decoding.py passes DATA --tokenizer Qwen3=PATH [...]     forward passes that drafts save
     python benchmarks/decoding.py identity                                     texts equal to plain generation's
-    python benchmarks/decoding.py validity                                     well-formed answers of random weights
     python benchmarks/decoding.py wall RUN [--large]                           seconds a mask
 
 Each sub-command says in its `--help` what is compared, on what and how often. They live in `benchmarks/decoding_*.py`.
@@ -16,7 +15,6 @@ import importlib
 COMMANDS = {
     "passes": "how many forward passes an answer takes with each kind of draft",
     "identity": "whether texts are those of plain generation, on every family",
-    "validity": "whether answers under the grammar are well formed, and what it costs",
     "wall": "seconds a mask",
 }
 
