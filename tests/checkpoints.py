@@ -9,6 +9,7 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
+from reference.qwen_words import write_words
 from reference.weights import drawn_all
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -304,6 +305,28 @@ def write_internlm2_tokenizer(folder: Path, model: str) -> None:
         "unk_token": "<unk>",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(values))
+
+
+def write_qwen_vl(folder: Path) -> str:
+    """Qwen-VL-Chat as published: numbers, names and shapes from its own code, in two pieces; gives its path."""
+    fixture = json.loads((REFERENCE / "qwen_vl.json").read_text(encoding="utf-8"))
+    weights = {name: torch.from_numpy(value) for name, value in drawn_all(fixture["shapes"]).items()}
+    folder.mkdir(parents=True)
+    where = {name: f"model-{n % 2 + 1:05d}-of-00002.safetensors" for n, name in enumerate(weights)}
+    for file in sorted(set(where.values())):
+        piece = {name: value for name, value in weights.items() if where[name] == file}
+        save_file(piece, folder / file, {"format": "pt"})
+    index = {"metadata": {"total_size": 0}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    auto = {"AutoConfig": "configuration_qwen.QWenConfig", "AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel"}
+    (folder / "config.json").write_text(json.dumps({**fixture["config"], "auto_map": auto, "torch_dtype": "float32"}))
+    words = {"tokenizer_class": "QWenTokenizer", "auto_map": {"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+    generation = {"chat_format": "chatml", "eos_token_id": 1, "max_window_size": 6144, "do_sample": True, "top_p": 0.5}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    (folder / "modeling_qwen.py").write_text('raise RuntimeError("nobody runs this")\n')
+    write_words(folder)
+    return str(folder)
 
 
 def write_internvl_hf(folder: Path) -> str:
