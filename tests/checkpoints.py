@@ -320,7 +320,10 @@ def write_qwen_vl(folder: Path) -> str:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     auto = {"AutoConfig": "configuration_qwen.QWenConfig", "AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel"}
     (folder / "config.json").write_text(json.dumps({**fixture["config"], "auto_map": auto, "torch_dtype": "float32"}))
-    words = {"tokenizer_class": "QWenTokenizer", "auto_map": {"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]}}
+    words = {
+        "tokenizer_class": "QWenTokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]},
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(words))
     generation = {"chat_format": "chatml", "eos_token_id": 1, "max_window_size": 6144, "do_sample": True, "top_p": 0.5}
     (folder / "generation_config.json").write_text(json.dumps(generation))

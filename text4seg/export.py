@@ -16,6 +16,8 @@ from text4seg.report.run import check_run
 
 OWN_CLASSES = {"compose": "text4seg.models.families.compose", "tiny": "text4seg.models.families.conv_tower"}
 """What has to be imported where transformers alone does not know a family's classes."""
+PUBLISHED_LAYOUTS = ("qwen_vl",)
+"""Families that are saved as their authors publish them, with the files that came along."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,13 +41,16 @@ def _export(given: argparse.Namespace) -> int:
     config, backbone = load_run(given.run, given.which, whole=True)
     export(backbone, given.out, given.dtype)
     kind = type(backbone.model).__name__
-    out, own = str(given.out), OWN_CLASSES.get(config.model.family)
+    out, family = str(given.out), config.model.family
     print(f"{given.out} now holds the merged {kind}. To use it here:\n")
-    words = f"model.family={config.model.family} {quote(f'model.path={out}')}"
+    words = f"model.family={family} {quote(f'model.path={out}')}"
     print(f"    python -m text4seg.fit --config CONFIG {words}\n")
+    if family in PUBLISHED_LAYOUTS:
+        print("and anywhere else like the checkpoint that it came from, in whose layout it is.")
+        return 0
     print("and anywhere else:\n")
-    if own is not None:
-        print(f"    import {own}  # makes its class known to transformers")
+    if family in OWN_CLASSES:
+        print(f"    import {OWN_CLASSES[family]}  # makes its class known to transformers")
     print("    from transformers import AutoModelForImageTextToText, AutoTokenizer")
     print(f"    model = AutoModelForImageTextToText.from_pretrained({out!r})")
     print(f"    tokenizer = AutoTokenizer.from_pretrained({out!r})")

@@ -13,6 +13,7 @@ from checkpoints import (
     write_internvl_hf,
     write_language,
     write_llava,
+    write_qwen_vl,
     write_vision,
 )
 from vlm_checkpoints import MAKERS, OPTIONS, write_known
@@ -30,6 +31,7 @@ FAMILIES = (
     "internvl2-4b",
     "internvl2-26b",
     "internvl-hf",
+    "qwen_vl",
     "clip+llama",
     "clip+phi",
     "siglip+qwen3",
@@ -72,6 +74,10 @@ class Checkpoints:
         if family == "internvl-hf":
             return ModelSettings(
                 "internvl", path=self._once(family, lambda: write_internvl_hf(self.folder / family)), **changes
+            )
+        if family == "qwen_vl":
+            return ModelSettings(
+                family, path=self._once(family, lambda: write_qwen_vl(self.folder / family)), **changes
             )
         if family.startswith("auto:"):
             kind = family.removeprefix("auto:")

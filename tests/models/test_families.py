@@ -25,7 +25,7 @@ LINEARS = {"gpt_neox": 4, "phi": 6, "gpt2": 4, "phi3": 4}
 SEVEN = ("llama", "qwen2", "qwen3", "gemma", "gemma3_text", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
 LINEARS |= dict.fromkeys(SEVEN, 7)
 # Linear layers of a projector; two (an MLP) where nothing is said. Gemma 3's is a bare matrix, which LoRA leaves alone.
-PROJECTORS = {"gemma3": 0, "paligemma": 1, "idefics3": 1, "smolvlm": 1, "deepseek_vl_hybrid": 3}
+PROJECTORS = {"qwen": 5, "gemma3": 0, "paligemma": 1, "idefics3": 1, "smolvlm": 1, "deepseek_vl_hybrid": 3}
 
 
 def batch_of(backbone, side="right", turns=TURNS, pictures=range(9)):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import REFERENCE, picture, write_language, write_qwen_vl
+from checkpoints import REFERENCE, picture, write_language
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -41,7 +41,8 @@ INDEX = """
     transformer.visual.conv1.weight transformer.visual.positional_embedding transformer.visual.proj
     transformer.visual.ln_pre.weight transformer.visual.ln_pre.bias
     transformer.visual.ln_post.weight transformer.visual.ln_post.bias
-    transformer.visual.attn_pool.pos_embed transformer.visual.attn_pool.query transformer.visual.attn_pool.kv_proj.weight
+    transformer.visual.attn_pool.pos_embed transformer.visual.attn_pool.query
+    transformer.visual.attn_pool.kv_proj.weight
     transformer.visual.attn_pool.attn.in_proj_weight transformer.visual.attn_pool.attn.in_proj_bias
     transformer.visual.attn_pool.attn.out_proj.weight transformer.visual.attn_pool.attn.out_proj.bias
     transformer.visual.attn_pool.ln_q.weight transformer.visual.attn_pool.ln_q.bias
@@ -59,8 +60,8 @@ INDEX = """
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory) -> str:
-    return write_qwen_vl(tmp_path_factory.mktemp("qwen_vl") / "published")
+def path(checkpoints) -> str:
+    return checkpoints.settings("qwen_vl").path
 
 
 @pytest.fixture
@@ -168,7 +169,9 @@ def test_rows_go_to_their_heads_and_back(heads, width) -> None:
     fused = torch.arange(len(names))[:, None]
     parts = split_heads(fused, heads)
     for part, rows in zip("qkv", parts, strict=True):
-        assert [names[n] for n in rows[:, 0]] == [f"{part}{head}.{row}" for head in range(heads) for row in range(width)]
+        assert [names[n] for n in rows[:, 0]] == [
+            f"{part}{head}.{row}" for head in range(heads) for row in range(width)
+        ]
     assert torch.equal(join_heads(parts, heads), fused)
 
 
@@ -180,11 +183,11 @@ def test_lora_reaches_the_decoder_and_the_resampler(path) -> None:
 
 def test_what_is_longer_than_its_training_is_refused(path) -> None:
     backbone = load_backbone(ModelSettings("qwen_vl", path=path))
-    assert backbone.context == FIXTURE["config"]["seq_length"] == 512
+    assert backbone.context == FIXTURE["config"]["seq_length"] == 2048
     mask = np.zeros((4, 4), np.uint8)
-    item = Item("key", 0, "?" * 512, ("others", "car"), mask, b"", (4, 4), "rrle", "center", "referring")
+    item = Item("key", 0, "?" * 2048, ("others", "car"), mask, b"", (4, 4), "rrle", "center", "referring")
     prompts = backbone.processor.collate([backbone.processor.encode(picture(0), [(item.question, None)])], "left")
-    with pytest.raises(ValueError, match=r"the prompts have \d+ tokens and the model's context is 512"):
+    with pytest.raises(ValueError, match=r"the prompts have \d+ tokens and the model's context is 2048"):
         generate(backbone, prompts, Items([item]), DecodingSettings())
 
 
@@ -195,7 +198,7 @@ def change_config(folder: Path, **changes) -> None:
 
 def test_without_scaling_the_range_is_that_of_its_positions(folder) -> None:
     change_config(folder, use_dynamic_ntk=False, use_logn_attn=False)
-    assert load_backbone(ModelSettings("qwen_vl", path=str(folder))).context == 2048
+    assert load_backbone(ModelSettings("qwen_vl", path=str(folder))).context == 8192
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def published(folder: str) -> tuple[Any, Any, Any, Any]:
 
 
 def configuration(rows: int, ranks: int) -> dict[str, Any]:
-    """Numbers of a tiny model; 32 patches a side, so that the tower's table of 16 is interpolated, and a resampler's."""
+    """Numbers of a tiny model; 32 patches a side, so that the tables of 16 a side are interpolated."""
     return {
         "model_type": "qwen",
         "architectures": ["QWenLMHeadModel"],
@@ -63,8 +63,8 @@ def configuration(rows: int, ranks: int) -> dict[str, Any]:
         "layer_norm_epsilon": 1e-6,
         "rotary_emb_base": 10000,
         "rotary_pct": 1.0,
-        "seq_length": 512,
-        "max_position_embeddings": 2048,
+        "seq_length": 2048,
+        "max_position_embeddings": 8192,
         "emb_dropout_prob": 0.0,
         "attn_dropout_prob": 0.0,
         "use_dynamic_ntk": True,

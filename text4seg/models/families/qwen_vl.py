@@ -53,7 +53,7 @@ class QwenVLProcessor(Processor):
         self.path = path
         tokenizer = published_tokenizer(path, config.image_token_id)
         tokenizer.init_kwargs.update({key: value for key, value in self.stated().items() if key == "image_place"})
-        geometry = ImageGeometry(config.visual["image_size"], config.queries, MEAN, STD)
+        geometry = ImageGeometry(config.visual["image_size"], config.image_seq_length, MEAN, STD)
         super().__init__(tokenizer, geometry, config.image_token_id, image_place=image_place, frame=FRAME)
 
     def stated(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig, Qwen2Config, ViTConfig
 
-VISUAL = {
+VISUAL: dict[str, Any] = {
     "heads": 16,
     "image_size": 448,
     "image_start_id": 151857,
@@ -43,6 +43,7 @@ class QwenVLConfig(PreTrainedConfig):
         use_dynamic_ntk: the published code turns positions more slowly beyond `seq_length`.
         use_logn_attn: the published code sharpens attention beyond `seq_length`.
         visual: numbers of tower and resampler.
+        tie_word_embeddings: never, in what was published.
 
     Raises:
         ValueError: what no published checkpoint has: partly rotated heads, heads of another width, biases.
@@ -69,10 +70,13 @@ class QwenVLConfig(PreTrainedConfig):
         use_dynamic_ntk: bool = True,
         use_logn_attn: bool = True,
         visual: dict[str, Any] | None = None,
+        tie_word_embeddings: bool = False,
         **common: Any,
     ) -> None:
         if common.get("rotary_pct", 1.0) != 1.0 or not common.get("no_bias", True):
-            raise ValueError("a Qwen-VL has `rotary_pct: 1.0` and `no_bias: true`; this config.json is of another model.")
+            raise ValueError(
+                "a Qwen-VL has `rotary_pct: 1.0` and `no_bias: true`; this config.json is of another model."
+            )
         if kv_channels * num_attention_heads != hidden_size:
             raise ValueError(
                 f"{num_attention_heads} heads of `kv_channels` {kv_channels} do not make `hidden_size` {hidden_size}."
@@ -89,7 +93,7 @@ class QwenVLConfig(PreTrainedConfig):
         self.max_position_embeddings = max_position_embeddings
         self.use_dynamic_ntk = use_dynamic_ntk
         self.use_logn_attn = use_logn_attn
-        self.visual = dict(visual or VISUAL)
+        self.visual: dict[str, Any] = dict(visual or VISUAL)
         self.text_config = Qwen2Config(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -112,11 +116,12 @@ class QwenVLConfig(PreTrainedConfig):
             hidden_act="gelu",
             layer_norm_eps=1e-6,
         )
-        super().__init__(**{"tie_word_embeddings": False, **common})
+        self.tie_word_embeddings = tie_word_embeddings
+        super().__init__(**common)
 
     @property
     def context(self) -> int:
-        """Tokens that plain rotary positions are right for; the published code scales beyond them, this one does not."""
+        """Tokens that plain positions are right for; the published code scales beyond them, this one does not."""
         scaled = self.use_dynamic_ntk or self.use_logn_attn
         return self.seq_length if scaled else self.max_position_embeddings
 
@@ -126,7 +131,7 @@ class QwenVLConfig(PreTrainedConfig):
         return int(self.visual["image_start_id"]) + 2
 
     @property
-    def queries(self) -> int:
+    def image_seq_length(self) -> int:
         """Image tokens a picture."""
         return int(self.visual.get("n_queries", QUERIES))
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import Chunk, ConversionOps, WeightConverter, WeightRenaming
 
 PARTS = 3
@@ -112,4 +111,3 @@ FUSED = [
     _fused(r"_projector\.attn\.in_proj_weight", "_projector.", ".weight", Chunk(dim=0)),
     _fused(r"_projector\.attn\.in_proj_bias", "_projector.", ".bias", Chunk(dim=0)),
 ]
-register_checkpoint_conversion_mapping("QwenVLForConditionalGeneration", [*RENAMED, *FUSED])

@@ -26,12 +26,13 @@ from transformers import (
     Qwen2Model,
     ViTConfig,
 )
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava.modeling_llava import LlavaPreTrainedModel
 from transformers.models.vit.modeling_vit import ViTLayer, ViTPreTrainedModel
 
-from text4seg.models.families import qwen_vl_layout as _layout  # noqa: F401
 from text4seg.models.families.qwen_vl_config import HEAD, QUERIES, QwenVLConfig
+from text4seg.models.families.qwen_vl_layout import FUSED, RENAMED
 
 
 def resized(table_PC: Tensor, patches: int) -> Tensor:
@@ -52,7 +53,8 @@ class QwenVLTower(ViTPreTrainedModel):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__(config)
-        width, patch = config.hidden_size, int(config.patch_size)
+        width, patch = config.hidden_size, config.patch_size
+        assert isinstance(patch, int)
         self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
         self.positional_embedding = nn.Parameter(torch.zeros(QUERIES, width))
         self.ln_pre = nn.LayerNorm(width, eps=config.layer_norm_eps)
@@ -76,8 +78,8 @@ class Resampler(nn.Module):
         super().__init__()
         width, eps = config.hidden_size, config.vision_config.layer_norm_eps
         self.kv_proj = nn.Linear(config.vision_config.hidden_size, width, bias=False)
-        self.query = nn.Parameter(torch.zeros(config.queries, width))
-        self.register_buffer("pos_embed", torch.zeros(config.queries, width))
+        self.query = nn.Parameter(torch.zeros(config.image_seq_length, width))
+        self.register_buffer("pos_embed", torch.zeros(config.image_seq_length, width))
         self.ln_q, self.ln_kv, self.ln_post = (nn.LayerNorm(width, eps=eps) for _ in range(3))
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(width, width) for _ in range(4))
         self.proj = nn.Parameter(torch.zeros(width, width))
@@ -88,9 +90,9 @@ class Resampler(nn.Module):
         places_QD = self.get_buffer("pos_embed")
         asked_QD = self.q_proj(self.ln_q(self.query) + places_QD)
         keys_BPD = self.k_proj(seen_BPD + resized(places_QD, seen_BPD.shape[1]))
-        asked_BQD = asked_QD.expand(len(seen_BPD), -1, -1)
-        parts = (part.unflatten(-1, (-1, HEAD)).transpose(1, 2) for part in (asked_BQD, keys_BPD, self.v_proj(seen_BPD)))
-        found_BQD = functional.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
+        parts = (asked_QD.expand(len(seen_BPD), -1, -1), keys_BPD, self.v_proj(seen_BPD))
+        query, key, value = (part.unflatten(-1, (-1, HEAD)).transpose(1, 2) for part in parts)
+        found_BQD = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return self.ln_post(self.o_proj(found_BQD)) @ self.proj
 
 
@@ -102,7 +104,7 @@ class QwenVLModel(LlavaModel):
     def __init__(self, config: QwenVLConfig) -> None:
         LlavaPreTrainedModel.__init__(self, config)  # LlavaModel's own would build LLaVA's parts
         self.vision_tower = QwenVLTower(config.vision_config)
-        self.multi_modal_projector = Resampler(config)
+        self.multi_modal_projector: nn.Module = Resampler(config)  # pyrefly: ignore[bad-override]
         self.language_model = Qwen2Model(config.text_config)
         self.post_init()
 
@@ -110,7 +112,10 @@ class QwenVLModel(LlavaModel):
         """Image tokens as `pooler_output` ``[B, Q, D]``."""
         patches_BPC = self.vision_tower(pixel_values)
         tokens_BQD = self.multi_modal_projector(patches_BPC)
-        return BaseModelOutputWithPooling(last_hidden_state=patches_BPC, pooler_output=tuple(tokens_BQD))
+        return BaseModelOutputWithPooling(
+            last_hidden_state=patches_BPC,
+            pooler_output=tuple(tokens_BQD),  # pyrefly: ignore[bad-argument-type]  # one a picture, as LLaVA's
+        )
 
 
 class QwenVLForConditionalGeneration(LlavaForConditionalGeneration):
@@ -126,3 +131,4 @@ class QwenVLForConditionalGeneration(LlavaForConditionalGeneration):
 
 
 AutoModelForImageTextToText.register(QwenVLConfig, QwenVLForConditionalGeneration)
+register_checkpoint_conversion_mapping(QwenVLForConditionalGeneration.__name__, [*RENAMED, *FUSED])

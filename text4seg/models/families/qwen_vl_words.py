@@ -72,7 +72,7 @@ def published_tokenizer(path: str, image_token_id: int) -> Qwen2Tokenizer:
         )
     tokenizer = Qwen2Tokenizer(
         vocab=words,
-        merges=merges,
+        merges=merges,  # pyrefly: ignore[bad-argument-type]  # pairs, as tokenizers takes them
         eos_token=END_OF_TURN,
         pad_token=END_OF_TEXT,
         additional_special_tokens=list(SPECIAL),
