@@ -117,8 +117,13 @@ def _gpus(number: int) -> str:
     return f"{number} GPU{'s' if number > 1 else ''}"
 
 
-def estimate(config: Config) -> Estimate:
+def estimate(config: Config, length: int | None = None, answer: int | None = None) -> Estimate:
     """Count and compute.
+
+    Args:
+        config: a run's.
+        length: tokens of the longest sample of a batch, where they are known better than by the rules above.
+        answer: of them those that are taught.
 
     Raises:
         ValueError: neither the checkpoint's folder nor `model.architecture` says how large the model is.
@@ -127,10 +132,10 @@ def estimate(config: Config) -> Estimate:
     tokens = _image_tokens(backbone, config.model)
     report = choose_trained(backbone, replace(config.model, gradient_checkpointing=False))
     rows, cols = config.data.grid
-    answer = round(rows * cols * TOKENS_A_CELL) if config.data.codec == "full" else rows * TOKENS_A_ROW
+    answer = answer or round(rows * cols * TOKENS_A_CELL) if config.data.codec == "full" else rows * TOKENS_A_ROW
     made = Estimate(report, tokens, answer, (), config)
     text = backbone.core.config.get_text_config()
-    activations = _activations(text, config, made.length, answer)
+    activations = _activations(text, config, length or made.length, answer)
     return replace(made, memory=tuple(_memory(report, activations, config, gpus) for gpus in GPUS))
 
 

@@ -34,7 +34,6 @@ FREE = (
 """May change between save and resume: they move no number, or are compared elsewhere."""
 BOUND = ("trainer.precision", "trainer.global_batch")
 """Of what is free as a whole, what may not."""
-ZERO = ("zero2", "zero3")
 
 
 def beside(checkpoint: Path) -> Path:
@@ -86,10 +85,7 @@ def refuse_changes(checkpoint: Path | None, config: Config, accept: bool = False
 
 
 def _refuse_unreadable(checkpoint: Path, before: str, config: Config) -> None:
-    zero = config.trainer.strategy in ZERO
-    if checkpoint.is_dir() != zero or (
-        zero and "zero3" in (before, config.trainer.strategy) and before != config.trainer.strategy
-    ):
+    if checkpoint.is_dir() != (config.trainer.strategy == "zero2"):
         raise ValueError(
             f"{checkpoint} was saved by `trainer.strategy` {before}, which {config.trainer.strategy} cannot read. "
             f"Resume with the former, or start a new run from the trained weights in {beside(checkpoint)}."
