@@ -36,6 +36,7 @@ from text4seg.training.hardware import Hardware, hardware
 from text4seg.training.launch import launched
 from text4seg.training.note import note_of, refuse_changes
 from text4seg.training.plan import Plan, plan
+from text4seg.training.probe import find_batch_size
 from text4seg.training.stages import phases_of, stage_lines, unfolded
 
 STEPS = Path("logs", "steps.csv")
@@ -95,7 +96,7 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
         torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(config.seed)
     devices = hardware(config.trainer)
-    if config.trainer.epochs is None:
+    if config.trainer.epochs is None and not config.trainer.fill_memory:
         plan(config, devices.ranks)  # a batch that cannot be split is refused before anything is loaded
     checkpoint = checkpoint_of(run)
     refuse_changes(checkpoint, config, accept)
@@ -103,6 +104,8 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
     report = choose_trained(backbone, config.model)
     if config.model.start and checkpoint is None:
         console.print(f"starts from {start_from(backbone, Path(config.model.start))}")
+    if config.trainer.fill_memory and checkpoint is None:
+        config = replace(config, data=replace(config.data, batch_size=find_batch_size(config, devices, backbone)))
     data = ShardDataModule(
         replace(unfolded(config), max_length=min(config.data.max_length, backbone.context or config.data.max_length)),
         backbone.processor,

@@ -40,6 +40,9 @@ class TrainerSettings:
     """In place of `steps`: passes over the training samples, counted in the shards' index."""
     global_batch: int | None = None
     """Samples a step over all devices; `accumulate` follows from it. null: batch_size x accumulate x devices."""
+    fill_memory: bool = False
+    """Find `data.batch_size` before training: the most samples of `data.max_length` tokens that fit into the device's
+    memory, among those that divide the global batch."""
     accumulate: int | None = None
     """Micro-batches a step on each device; null: what `global_batch` needs, or 1."""
     strategy: str = "auto"
