@@ -60,13 +60,24 @@ def test_each_picture_and_query_gets_overlay_mask_and_json(tmp_path, run, pictur
     assert (coco.decode(report["rle"]) * 255 == mask).all()
     assert report["bbox"] == [0.0, 0.0, 50.0, 15.0]
     assert (report["area"], report["status"], report["text"]) == (750, "ok", TOP)
+    assert report["left"] is None
+    assert report["per_mask"]["tokens"] > len(TOP)
+    assert report["per_mask"]["seconds"] > 0
     assert "dog on top" in report["question"]
     other = json.loads((out / "my photo-a-cat.json").read_text())
     assert (other["area"], other["status"]) == (0, "invalid")
+    assert other["left"] is not None
     assert other["text"].startswith("I cannot tell.")
     drawn = np.asarray(Image.open(out / "my photo-dog-on-top.overlay.png")).astype(int)
     assert np.abs(drawn - np.asarray(Image.open(picture).convert("RGB"))).mean(axis=(1, 2))[:15].min() > 5
     assert "invalid" in capsys.readouterr().out
+
+
+def test_the_grammar_can_be_switched_on(tmp_path, run, picture):
+    words = [str(picture), "--run", str(run), "--query", "dog on top", "--query", "a cat", "--out", str(tmp_path)]
+    assert main([*words, "--grammar", "on"]) == 0
+    assert json.loads((tmp_path / "my photo-dog-on-top.json").read_text())["text"] == TOP
+    assert json.loads((tmp_path / "my photo-a-cat.json").read_text())["status"] == "ok"
 
 
 def test_a_broken_picture_is_named_and_the_others_go_on(tmp_path, run, picture, capsys):

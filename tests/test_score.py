@@ -96,6 +96,8 @@ def test_scores_are_logged_monitored_and_drawn(tmp_path):
     events = b"".join(path.read_bytes() for path in tmp_path.glob("events*"))
     assert b"val/pictures" in events
     assert b"val/ceiling_gIoU" in events
+    for name in ("tokens", "passes", "seconds"):
+        assert float(trainer.callback_metrics[f"val/{name}_per_mask"]) > 0
 
 
 @pytest.mark.filterwarnings("ignore:.*(num_workers|sanity_check|batch_size).*")

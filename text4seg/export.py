@@ -1,6 +1,10 @@
 """Save a trained run as one ordinary checkpoint: adapter merged into the weights, processor beside them.
 
-python -m text4seg.export --run RUN --out DIR [--dtype bfloat16]
+    python -m text4seg.export --run RUN --out DIR [--dtype bfloat16]
+    python -m text4seg.export --run RUN --out DIR --grammar "red car" [--grammar LABEL ...] [--grid 16x16]
+
+The second writes no weights but the language of the answers about these labels, for serving engines: grammar.ebnf,
+grammar.regex and a request each for vLLM and SGLang.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 
 from text4seg.mistakes import guarded
+from text4seg.predict import grid_size
 from text4seg.report.run import check_run
 
 OWN_CLASSES = {"compose": "text4seg.models.families.compose", "tiny": "text4seg.models.families.conv_tower"}
@@ -29,8 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--which", default="best", help="best or last; default: %(default)s")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16; default: %(default)s")
+    parser.add_argument("--grammar", action="append", metavar="LABEL", help="write the language of answers about this")
+    parser.add_argument("--grid", type=grid_size, help="with --grammar: ROWSxCOLS; default: the run's")
     given = parser.parse_args(argv)
-    return guarded(lambda: _export(given))
+    return guarded(lambda: _grammar(given) if given.grammar else _export(given))
+
+
+def _grammar(given: argparse.Namespace) -> int:
+    from text4seg.config import load_whole
+    from text4seg.report.serving import write_grammar
+
+    data = load_whole(given.run / "config.yaml").data
+    size = given.grid or (data.grid[0], data.grid[1])
+    for path in write_grammar(given.out, size, data.codec, given.grammar):
+        print(f"written: {path}")
+    return 0
 
 
 def _export(given: argparse.Namespace) -> int:

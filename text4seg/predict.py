@@ -12,8 +12,10 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from text4seg.decoding.settings import GRAMMARS
 from text4seg.descriptors import check_labels
 from text4seg.mistakes import guarded
 from text4seg.report.run import check_run
@@ -35,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="default: %(default)s")
     parser.add_argument("--grid", type=grid_size, help="ROWSxCOLS; default: the run's")
     parser.add_argument("--which", default="best", help="best, last, or base (before tuning); default: %(default)s")
+    parser.add_argument("--grammar", choices=GRAMMARS, help="on: only well-formed answers; default: the run's")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or spread over all GPUs")
     return parser
 
@@ -65,7 +68,8 @@ def _predict(given: argparse.Namespace) -> int:
 
     config, backbone = load_run(given.run, given.which, given.device == SPREAD)
     place(backbone, given.device)
-    table = Table("picture", "query", "status", "area", "written to")
+    decoding = replace(config.decoding, grammar=given.grammar or config.decoding.grammar)
+    table = Table("picture", "query", "status", "area", "seconds", "written to")
     skipped = len(missing)
     for path in given.images:
         if path in missing:
@@ -76,9 +80,10 @@ def _predict(given: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             skipped += 1
             continue
-        for found in predict(backbone, config, picture, given.query, given.grid):
+        for found in predict(backbone, config, picture, given.query, given.grid, decoding):
             written = write_prediction(found, picture, path, given.out)
-            table.add_row(path.name, found.query, found.decoded.status, f"{found.mask.mean():.1%}", str(written))
+            area, seconds = f"{found.mask.mean():.1%}", f"{found.cost['seconds']:.2f}"
+            table.add_row(path.name, found.query, found.decoded.status, area, seconds, str(written))
     if table.rows:
         Console().print(table)
     return 1 if skipped else 0

@@ -86,6 +86,10 @@ def test_writes_scores_items_and_a_sheet(tmp_path, run):
     assert stored["mine/cIoU"] == pytest.approx(inter / union)
     assert stored["mine/gIoU"] == pytest.approx(np.mean([line["iou"] for line in lines]))
     assert stored["mine/invalid"] == pytest.approx(1 / 3)
+    report = json.loads((found.folder / "report.json").read_text())
+    assert report["left_language"] == sum(line["left"] is not None for line in lines) == 2
+    assert report["timing"]["per_mask"]["tokens"] == pytest.approx(np.mean([line["tokens"] for line in lines]), abs=2)
+    assert 0 < report["timing"]["decoding"]["passes"] < report["timing"]["decoding"]["tokens"]
     assert Image.open(found.folder / "sheet.png").size[0] > 600
     assert not list(found.folder.glob("*.partial"))
 
@@ -180,7 +184,7 @@ def test_answers_of_another_evaluation_are_not_used(tmp_path, run):
     folder.mkdir(parents=True)
     other = AnswerLog(folder, "another one", rank=3)
     other.open()
-    other.append(Answered(0, 1.0, [{"iou": 7.0}]))
+    other.append(Answered(0, 1.0, [{"iou": 7.0}], {}))
     run(items, [good(item) for item in items])
     found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu"))
     assert found.scores["val/gIoU"] == 1.0

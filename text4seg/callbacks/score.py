@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
 
-from text4seg.decoding.generate import generate
+from text4seg.decoding.answering import Counts
+from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import Decoded, parse
 from text4seg.metrics.board import ItemScore, ScoreBoard
@@ -35,7 +36,7 @@ class Scored(NamedTuple):
 
 
 def score_batch(
-    backbone: Backbone, batch: dict[str, Any], board: ScoreBoard, settings: DecodingSettings
+    backbone: Backbone, batch: dict[str, Any], board: ScoreBoard, settings: DecodingSettings, counts: Counts
 ) -> list[Scored]:
     """Answer the prompts of one validation batch and put the answers on the board.
 
@@ -44,10 +45,12 @@ def score_batch(
         batch: holds ``prompts`` (left-padded tensors) and ``items`` (what each asks for).
         board: where the scores are collected.
         settings: how to decode.
+        counts: where the cost of the answers is added up.
     """
-    texts = generate(backbone, batch["prompts"], batch["items"], settings)
+    answers = respond(backbone, batch["prompts"], batch["items"], settings)
+    counts.add(answers.counts)
     scored = []
-    for item, text in zip(batch["items"], texts, strict=True):
+    for item, text in zip(batch["items"], answers.texts, strict=True):
         decoded = parse(text, tuple(item.size), item.codec, item.labels[1:])
         scored.append(Scored(item, decoded, board.update(decoded, item)))
     return scored
@@ -75,12 +78,14 @@ class Score(Callback):
         self.board = ScoreBoard(self.settings.paint)
         self.values: dict[str, float] = {}
         self.kept: list[Scored] = []
+        self._counts, self._answers = Counts(), 0
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Clear the board and put it where ranks can exchange its counts."""
         self.board.to(pl_module.device)
         self.board.reset()
         self.kept = []
+        self._counts, self._answers = Counts(), 0
 
     def on_validation_batch_end(
         self,
@@ -95,7 +100,8 @@ class Score(Callback):
         if trainer.sanity_checking:
             return
         with trainer.precision_plugin.forward_context():
-            scored = score_batch(pl_module.backbone, batch, self.board, self.settings)  # type: ignore[arg-type]
+            scored = score_batch(pl_module.backbone, batch, self.board, self.settings, self._counts)  # type: ignore[arg-type]
+        self._answers += len(scored)
         self.kept += scored[: self.keep - len(self.kept)]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,6 +111,8 @@ class Score(Callback):
         scores = self.board.compute()
         self.values = {f"{self.prefix}{name}": value for name, value in scores.items()}
         pl_module.log_dict(self.values)
+        spent = self._counts.per_mask(self._answers)  # no scores: they depend on the machine
+        pl_module.log_dict({f"{self.prefix}{name}_per_mask": value for name, value in spent.items()})
         if trainer.is_global_zero and not scores and sum(trainer.num_val_batches):
             warnings.warn("not one validation item could be scored: this run gets no scores.", stacklevel=2)
         if trainer.is_global_zero and collapsed(scores):

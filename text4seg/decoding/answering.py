@@ -37,6 +37,11 @@ class Counts:
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
+    def per_mask(self, answers: int) -> dict[str, float]:
+        """Tokens, passes and seconds of a mask, means over so many answers."""
+        values = {"tokens": self.tokens, "passes": self.passes, "seconds": self.seconds}
+        return {name: round(value / max(answers, 1), 4) for name, value in values.items()}
+
 
 class NoLanguage:
     """A tracker that allows everything and never ends an answer."""

@@ -15,11 +15,12 @@ PATTERN = "answers-*.partial.jsonl"
 
 
 class Answered(NamedTuple):
-    """One finished batch: its number, the seconds it took, and a record an answer."""
+    """One finished batch: its number, the seconds it took, a record an answer, and what they cost (`Counts`)."""
 
     number: int
     seconds: float
     records: list[dict[str, Any]]
+    counts: dict[str, float]
 
 
 class AnswerLog:

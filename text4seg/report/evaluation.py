@@ -26,7 +26,8 @@ from text4seg.data.shards.build import ensure
 from text4seg.data.shards.index import Index
 from text4seg.data.stream import Seat
 from text4seg.data.variants import Curriculum
-from text4seg.decoding.generate import generate
+from text4seg.decoding.answering import Counts
+from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import OFF, DecodingSettings
 from text4seg.descriptors import parse
 from text4seg.metrics.board import ScoreBoard
@@ -80,16 +81,16 @@ class Examiner:
     def __post_init__(self) -> None:
         self.board = ScoreBoard(self.decoding.paint)
 
-    def ask(self, batch: Batch) -> list[dict[str, Any]]:
-        """A record for each question of a batch."""
+    def ask(self, batch: Batch) -> tuple[list[dict[str, Any]], Counts]:
+        """A record for each question of a batch, and what the answers cost."""
         items = Items(question.item for question in batch.questions)
         prompts = {name: tensor.to(self.device) for name, tensor in prompts_for(self.backbone, items).items()}
         words = batch.questions[0].item.task == TEXT  # a batch holds one kind; descriptors' grammar is not for words
         decoding = replace(self.decoding, grammar=OFF) if words else self.decoding
-        texts = generate(self.backbone, prompts, items, decoding)
+        answers = respond(self.backbone, prompts, items, decoding)
         tokenizer = self.backbone.processor.tokenizer
         made = []
-        for question, text in zip(batch.questions, texts, strict=True):
+        for question, text, left in zip(batch.questions, answers.texts, answers.left, strict=True):
             item = question.item
             tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
             if item.task == TEXT:
@@ -102,8 +103,8 @@ class Examiner:
                 name = f"{item.key}/{item.turn}/{question.wording}"
                 refined = self.refine(decoded.grid, np.asarray(open_picture(item.image)), name)
             score = self.board.update(decoded, item, refined)
-            made.append(record(question, decoded, score, tokens, matches))
-        return made
+            made.append(record(question, decoded, score, tokens, matches, left))
+        return made, answers.counts
 
 
 def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evaluation:
@@ -159,8 +160,8 @@ def _answer(questions: Questions, size: int, examiner: Examiner, log: AnswerLog,
         answered = done.get(batch.number)
         if answered is None:
             start = time.perf_counter()
-            records = examiner.ask(batch)
-            answered = Answered(batch.number, time.perf_counter() - start, records)
+            records, counts = examiner.ask(batch)
+            answered = Answered(batch.number, time.perf_counter() - start, records, vars(counts))
             log.append(answered)
         count += len(answered.records)
         ious += sum(line.get("iou", line.get("accuracy")) for line in answered.records)
@@ -177,6 +178,9 @@ def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, 
     masks, words = apart(lines)
     folder = log.folder
     seconds = sum(batch.seconds for batch in batches)
+    counts = Counts()
+    for batch in batches:
+        counts.add(Counts(**batch.counts))  # type: ignore[arg-type]
     report: dict[str, Any] = {
         "name": settings.name,
         "run": str(settings.run),
@@ -192,6 +196,8 @@ def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, 
             "seconds": round(seconds, 3),
             "items_per_second": round(len(lines) / seconds, 3) if seconds else None,
             **how,
+            "decoding": vars(counts),
+            "per_mask": counts.per_mask(len(lines)),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         },
     }

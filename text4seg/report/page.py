@@ -196,6 +196,10 @@ def _answers(report: Report) -> str:
     statuses = [[escape(name), str(n), f"{n / items:.1%}"] for name, n in report["statuses"].items()]
     repairs = [[escape(name), str(n)] for name, n in report["repairs"].items()]
     tables = _table(["status", "answers", ""], statuses, (1, 2))
+    outside = report["left_language"]
+    per_mask = [[f"{name} a mask", f"{value:.4g}"] for name, value in report["timing"]["per_mask"].items()]
+    kept = ["left the language of descriptors", f"{outside} ({outside / items:.1%})"]
+    tables += _table(["decoding", ""], [*per_mask, kept], (1,))
     tables += _table(["most frequent repairs", "times"], repairs, (1,)) if repairs else ""
     left = [[escape(line)] for line in report["left_out"]]
     return f'<div class="cols">{tables}</div>' + (_table(["left out: cannot be read"], left) if left else "")
@@ -224,11 +228,12 @@ def _card(card: Card) -> str:
     tags += '<span class="tag">nothing marked</span>' if line["tally"]["all_others"] else ""
     repairs = "".join(f"<li>{escape(what)}</li>" for what in line["repairs"])
     place = f"{line['key']}, turn {line['turn']}"
+    left = "" if line["left"] is None else f", left the language at token {line['left']}"
     return (
         f'<div class="card" data-status="{escape(line["status"])}" data-task="{escape(line["task"])}">'
         f'<b>IoU {line["iou"]:.3f}</b> <span class="faint">ceiling {line["ceiling"]:.3f}</span> {tags}'
         f'<img loading="lazy" alt="picture, truth, answer" src="{card.strip}">{_legend(line)}{escape(line["question"])}'
-        f'<details><summary class="faint">{escape(place)}, {line["tokens"]} tokens</summary>'
+        f'<details><summary class="faint">{escape(place)}, {line["tokens"]} tokens{left}</summary>'
         f"<ul>{repairs}</ul><pre>{escape(line['text'])}</pre></details></div>"
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from text4seg import templates
 from text4seg.data.image import to_rgb
 from text4seg.data.items import Item, Items
-from text4seg.decoding.generate import generate
+from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import OTHERS, Decoded, paint, parse
 
@@ -40,12 +40,16 @@ class Prediction:
         question: the sentence that asked for it.
         decoded: grid, status and text.
         mask: where it is, bool ``[H, W]``.
+        cost: tokens, passes and seconds of a mask, means over the picture's queries.
+        left: token at which the answer left the language of descriptors, where it did and somebody looked.
     """
 
     query: str
     question: str
     decoded: Decoded
     mask: NDArray[np.bool_]
+    cost: dict[str, float] = field(default_factory=dict)
+    left: int | None = None
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -88,10 +92,12 @@ def predict(
     device = next(backbone.model.parameters()).device
     prompts = {name: tensor.to(device) for name, tensor in backbone.processor.collate(encoded, side="left").items()}
     found = []
-    for query, item, text in zip(queries, items, generate(backbone, prompts, items, decoding), strict=True):
+    answers = respond(backbone, prompts, items, decoding)
+    cost = answers.counts.per_mask(len(items))
+    for query, item, text, left in zip(queries, items, answers.texts, answers.left, strict=True):
         decoded = parse(text, (rows, cols), item.codec, [query])
         mask = paint(decoded.grid, (picture.height, picture.width), decoding.paint) == 1
-        found.append(Prediction(query, item.question, decoded, mask))
+        found.append(Prediction(query, item.question, decoded, mask, cost, left))
     return found
 
 
@@ -118,7 +124,7 @@ def write_prediction(found: Prediction, picture: Image.Image, source: Path, fold
     """Write ``STEM-QUERY.overlay.png``, ``.mask.png`` and ``.json``, not over those of another file or query.
 
     Returns:
-        the path of the JSON, which holds query, question, status, repairs, text, COCO RLE, box and area.
+        the path of the JSON, which holds query, question, status, repairs, text, what it cost, COCO RLE, box and area.
     """
     folder.mkdir(parents=True, exist_ok=True)
     base = f"{source.stem}-{slug(found.query)}"
@@ -137,6 +143,8 @@ def write_prediction(found: Prediction, picture: Image.Image, source: Path, fold
         "repairs": [f"row {repair.row}: {repair.what}" for repair in found.decoded.repairs],
         "labels_written": [found.decoded.grid.labels[i] for i in np.unique(found.decoded.grid.ids)],
         "text": found.decoded.text,
+        "left": found.left,
+        "per_mask": found.cost,
         **coco_rle(found.mask),
     }
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

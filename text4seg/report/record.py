@@ -20,7 +20,12 @@ from .questions import Question
 
 
 def record(
-    question: Question, decoded: Decoded, score: ItemScore, tokens: int, matches: Sequence[Match] = ()
+    question: Question,
+    decoded: Decoded,
+    score: ItemScore,
+    tokens: int,
+    matches: Sequence[Match] = (),
+    left: int | None = None,
 ) -> dict[str, Any]:
     """The line of one answer.
 
@@ -30,6 +35,7 @@ def record(
         score: what it is worth.
         tokens: its length.
         matches: words that were read as labels which they are not exactly.
+        left: token at which it left the language of descriptors, where it did and somebody looked.
     """
     item = question.item
     found = [i for i in range(1, len(item.labels)) if (score.mask == i).any()]
@@ -52,6 +58,7 @@ def record(
         "matches": [list(match) for match in matches],
         "text": decoded.text,
         "tokens": tokens,
+        "left": left,
         "predicted": [{"label": item.labels[i], **coco_rle(score.mask == i)} for i in found],
         "tally": to_json(score.tally),
     }

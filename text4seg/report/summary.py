@@ -33,7 +33,8 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
     Returns:
         ``items``, ``pictures``, ``scores`` (names as in :mod:`text4seg.metrics.board`, and the legacy twins),
         ``wordings`` (scores of each, and their spread, where there are several), ``classes``, ``confusion``,
-        ``by_size``, ``by_length``, ``by_task``, ``statuses``, ``repairs``, ``matches`` (words read as labels).
+        ``by_size``, ``by_length``, ``by_task``, ``statuses``, ``repairs``, ``matches`` (words read as labels), and
+        ``left_language``: how many answers left the language of descriptors (0 where nobody looked).
     """
     pairs = [(line, from_json(line["tally"])) for line in lines]
     wordings = _by(pairs, lambda pair: str(pair[0]["wording"]))
@@ -51,6 +52,7 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
         "by_length": _groups(pairs, _length, [*map(_up_to, LENGTHS), f"over {LENGTHS[-1]}"]),
         "by_task": _groups(pairs, lambda pair: pair[1].task),
         "statuses": dict(Counter(made.status for _, made in pairs).most_common()),
+        "left_language": sum(line.get("left") is not None for line in lines),
         "repairs": dict(Counter(_kind(what) for line in lines for what in line["repairs"]).most_common(12)),
         "matches": _matches(lines),
     }

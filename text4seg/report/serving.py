@@ -1,0 +1,37 @@
+"""What a serving engine needs to keep a model to descriptors: the grammar, and a request that sends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from text4seg.decoding.serving import ebnf, regex
+from text4seg.templates import DEFAULT
+
+
+def write_grammar(folder: Path, size: tuple[int, int], codec: str, labels: Sequence[str]) -> list[Path]:
+    """Write ``grammar.ebnf``, ``grammar.regex``, ``vllm.json`` and ``sglang.json``; gives their paths.
+
+    The requests go to ``/v1/chat/completions`` of either engine; model name and image are to be filled in.
+
+    Raises:
+        ValueError: for what no grammar can be written, see :func:`text4seg.decoding.serving.ebnf`.
+    """
+    grammar = ebnf(size, codec, labels)
+    question, _ = DEFAULT.fixed("referring", labels)
+    content = [
+        {"type": "image_url", "image_url": {"url": "https://HOST/IMAGE.jpg"}},
+        {"type": "text", "text": question},
+    ]
+    request = {"model": "MODEL", "temperature": 0, "messages": [{"role": "user", "content": content}]}
+    texts = {
+        "grammar.ebnf": grammar,
+        "grammar.regex": regex(size, codec, labels) + "\n",
+        "vllm.json": json.dumps({**request, "structured_outputs": {"grammar": grammar}}, indent=1) + "\n",
+        "sglang.json": json.dumps({**request, "ebnf": grammar}, indent=1) + "\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
