@@ -3,6 +3,7 @@
     python benchmarks/decoding.py passes DATA --tokenizer Qwen3=PATH [...]     forward passes that drafts save
     python benchmarks/decoding.py identity                                     texts equal to plain generation's
     python benchmarks/decoding.py wall RUN [--large]                           seconds a mask
+    python benchmarks/decoding.py validity [--tokenizer PATH ...]              well-formed answers, the grammar's cost
 
 Each sub-command says in its `--help` what is compared, on what and how often. They live in `benchmarks/decoding_*.py`.
 """
@@ -16,6 +17,7 @@ COMMANDS = {
     "passes": "how many forward passes an answer takes with each kind of draft",
     "identity": "whether texts are those of plain generation, on every family",
     "wall": "seconds a mask",
+    "validity": "whether all is well formed under the grammar, and what that costs",
 }
 
 

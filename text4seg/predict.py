@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from text4seg.decoding.settings import GRAMMARS
+from text4seg.decoding.settings import ENGINES, GRAMMARS
 from text4seg.descriptors import check_labels
 from text4seg.mistakes import guarded
 from text4seg.report.run import check_run
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grid", type=grid_size, help="ROWSxCOLS; default: the run's")
     parser.add_argument("--which", default="best", help="best, last, or base (before tuning); default: %(default)s")
     parser.add_argument("--grammar", choices=GRAMMARS, help="on: only well-formed answers; default: the run's")
+    parser.add_argument("--engine", choices=ENGINES, help="hf: plain generation, for comparison; default: the run's")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, or spread over all GPUs")
     return parser
 
@@ -68,7 +69,8 @@ def _predict(given: argparse.Namespace) -> int:
 
     config, backbone = load_run(given.run, given.which, given.device == SPREAD)
     place(backbone, given.device)
-    decoding = replace(config.decoding, grammar=given.grammar or config.decoding.grammar)
+    wanted = {name: getattr(given, name) for name in ("grammar", "engine") if getattr(given, name)}
+    decoding = replace(config.decoding, **wanted)
     table = Table("picture", "query", "status", "area", "seconds", "written to")
     skipped = len(missing)
     for path in given.images:

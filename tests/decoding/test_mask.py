@@ -95,16 +95,6 @@ def test_a_report_leaves_the_text_alone_and_says_where_it_left():
     assert found.counts.seconds > 0
 
 
-def test_an_answer_in_words_has_no_language_to_keep_to():
-    asked = [ITEMS[0], item((2, 3))]
-    asked[1].task = "text"
-    found = respond(backbone_of(Reciter(["Two.<eos>", "Two.<eos>"])), prompts_of(["a", "b"]), asked, ON)
-    assert found.texts[1] == "Two."
-    assert "<seg>" in found.texts[0]
-    found = respond(backbone_of(Reciter(["Two.<eos>"])), prompts_of(["a"]), asked[1:], DecodingSettings())
-    assert found.left == [None]
-
-
 def test_nobody_looks_when_the_grammar_is_off():
     text = "No.<eos>"
     found = respond(backbone_of(Reciter([text])), prompts_of(["a"]), ITEMS[:1], DecodingSettings(grammar="off"))

@@ -54,7 +54,7 @@ def report(tmp_path_factory) -> Path:
         cards.append(Card(lines[-1], _strip(item, lines[-1])))  # type: ignore[arg-type]
     words = {"items": 1, "VQA": 0.5, "worst": [{"question": "?", "text": "a", "references": ["b"], "accuracy": 0.5}]}
     made = {"name": "val", "run": "runs/mine", "shards": "shards/mine", **summarise(lines), "words": words}
-    made |= {"left_out": [], "timing": {}, "stamp": {}, "settings": {}}
+    made |= {"left_out": [], "timing": {"per_mask": {}}, "stamp": {}, "settings": {}}
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(made, sorted(cards, key=lambda card: card.line["iou"])), encoding="utf-8")
     return path

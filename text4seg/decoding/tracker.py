@@ -16,14 +16,12 @@ from text4seg.descriptors.exact import CLOSE
 
 from .grammar import Grammar, grammar_for, tail
 from .language import State
-from .settings import OFF, ON, PREAMBLE, REPORT, DecodingSettings
+from .settings import ON, PREAMBLE, DecodingSettings
 
 if TYPE_CHECKING:
     from text4seg.data.items import Item
 
 _CLOSE = CLOSE.encode()
-WORDS = "text"
-"""Task of the questions that no descriptor answers."""
 
 
 class _Step(NamedTuple):
@@ -57,7 +55,6 @@ class AnswerTracker:
         self, grammar: Grammar, vocabulary: int, mode: str = ON, preamble: int = PREAMBLE, ends: Collection[int] = ()
     ) -> None:
         self._grammar, self._vocabulary, self._on = grammar, vocabulary, mode == ON
-        self._reports = mode == REPORT
         self._preamble, self._ends = preamble, frozenset(ends)
         self._steps = [_Step(None if preamble else grammar.forced(b""))]
 
@@ -118,24 +115,15 @@ class AnswerTracker:
 
     @property
     def left_at(self) -> int | None:
-        """Index of the token with which the text left the language, in mode report."""
-        return self._steps[-1].left if self._reports else None
+        """Index of the token with which the text left the language, in the modes that let it."""
+        return self._steps[-1].left
 
 
 def trackers(
     tokenizer: Any, items: Iterable[Item], settings: DecodingSettings, vocabulary: int, ends: Collection[int]
 ) -> list[AnswerTracker]:
-    """A tracker at the beginning of each item's answer; arguments as :class:`AnswerTracker`'s.
-
-    Questions that are answered in words have no language to keep to.
-    """
+    """A tracker at the beginning of each item's answer; arguments as :class:`AnswerTracker`'s."""
     return [
-        AnswerTracker(
-            grammar_for(tokenizer, item),
-            vocabulary,
-            OFF if item.task == WORDS else settings.grammar,
-            settings.preamble,
-            ends,
-        )
+        AnswerTracker(grammar_for(tokenizer, item), vocabulary, settings.grammar, settings.preamble, ends)
         for item in items
     ]
