@@ -41,6 +41,8 @@ setup(
         "hub": ["datasets>=3.0"],
         "plots": ["matplotlib>=3.9"],
         "ray": ["ray>=2.40"],
+        # Shards on s3:// (gs:// needs gcsfs, hf:// nothing more).
+        "s3": ["s3fs>=2024.6"],
         # Opens the report in a real browser (tests only); the browser itself comes from the system.
         "browser": ["playwright>=1.45"],
         # What SmolVLM's own processor asks for.

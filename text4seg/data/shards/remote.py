@@ -83,7 +83,8 @@ class RemoteFolder:
             if digest is not None and found != digest:
                 raise ValueError(f"its SHA-256 is {found[:16]}…, the index says {digest[:16]}…")
             arriving.replace(copy)
-        except (OSError, ImportError, ValueError, subprocess.CalledProcessError) as error:
+        # Every store's library raises classes of its own, from a wrong key to a server that does not answer.
+        except Exception as error:
             raise ValueError(f"{self.address}/{name} cannot be fetched: {error}") from error
         finally:
             arriving.unlink(missing_ok=True)

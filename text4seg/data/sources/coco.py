@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from text4seg.data.sources.held_out import coco_id, held_out
+from text4seg.data.sources.held_out import without_held_out
 from text4seg.data.sources.needs import Need
-from text4seg.data.sources.records import by_id, field, load_json, photograph
+from text4seg.data.sources.records import by_id, field, listed, load_json, photograph
 from text4seg.data.sources.segments import segment_mask
 from text4seg.data.sources.settings import CocoSettings
 from text4seg.data.sources.share import WHOLE, Share
@@ -57,22 +57,11 @@ def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterato
     groups: dict[str, list[dict[str, Any]]] = {}
     for annotation in field(content, "annotations", list, str(path)):
         groups.setdefault(str(field(annotation, "image_id", (int, str), f"{path}, annotation")), []).append(annotation)
-    forbidden: frozenset[str] = frozenset()
-    if settings.held_out:
-        forbidden = held_out(sorted(folder for folder in Path(settings.held_out).iterdir() if folder.is_dir()))
-    kept = []
-    for image_id in groups:
-        if coco_id(f"{image_id}.jpg") in forbidden:
-            if share.index == 0:
-                share.notes.add("photographs held out by the refCOCO family", image_id)
-        else:
-            kept.append(image_id)
+    kept = without_held_out(groups, settings.held_out, share)
 
     def example(image_id: str) -> Example:
         where = f"{path}, image {image_id}"
-        if image_id not in images:
-            raise ValueError(f"{where} has annotations, but no entry under `images`.")
-        picture, size = photograph(with_name(images[image_id]), Path(settings.images), where)
+        picture, size = photograph(with_name(listed(images, image_id, where)), Path(settings.images), where)
         pieces = []
         for one in groups[image_id]:
             piece = _piece(one, categories, labels, size, f"{path}, annotation {one.get('id')}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from text4seg.data.sources.plain_pickle import load
 from text4seg.data.sources.records import load_json
+from text4seg.data.sources.share import Share
 
 REFS = ("*refs*.json", "*refs*.p")
 
@@ -43,6 +44,25 @@ def held_out(roots: Iterable[Path]) -> frozenset[str]:
         for refs in sorted(path for pattern in REFS for path in root.glob(pattern)):
             found |= _of(root, refs, refs.stat().st_mtime_ns)
     return frozenset(found)
+
+
+def without_held_out(names: Iterable[str], family: str | None, share: Share) -> list[str]:
+    """COCO photographs by name or number, without those that a set of the family holds back; these are noted.
+
+    Args:
+        family: the folder of the family's sets; None keeps all.
+        share: notes them once a build.
+    """
+    if not family:
+        return list(names)
+    forbidden = held_out(sorted(path for path in Path(family).iterdir() if path.is_dir()))
+    kept = []
+    for name in names:
+        if coco_id(f"{name}.jpg") not in forbidden:
+            kept.append(name)
+        elif share.index == 0:
+            share.notes.add("photographs held out by the refCOCO family", name)
+    return kept
 
 
 @lru_cache(maxsize=32)

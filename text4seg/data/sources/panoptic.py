@@ -17,7 +17,7 @@ from text4seg.data.sources.coco import categories_of
 from text4seg.data.sources.folder import leads_out
 from text4seg.data.sources.index_masks import VOID, read_mask, table
 from text4seg.data.sources.needs import Need
-from text4seg.data.sources.records import by_id, field, load_json, photograph
+from text4seg.data.sources.records import by_id, field, listed, load_json, photograph
 from text4seg.data.sources.settings import PanopticSettings
 from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Example, Referent, ignore_value
@@ -40,9 +40,7 @@ def examples(settings: PanopticSettings, seed: int, share: Share = WHOLE) -> Ite
 
     def example(image_id: str) -> Example:
         where = f"{path}, image {image_id}"
-        if image_id not in images:
-            raise ValueError(f"{where} has an annotation, but no entry under `images`.")
-        picture, size = photograph(images[image_id], Path(settings.images), where)
+        picture, size = photograph(listed(images, image_id, where), Path(settings.images), where)
         mask_HW = _mask(annotations[image_id], index, len(labels), Path(settings.masks), where)
         if mask_HW.shape != size:
             raise ValueError(f"{where}: the mask is {mask_HW.shape}, the photograph {size} (height, width).")

@@ -45,6 +45,17 @@ def by_id(records: list[Any], name: str, where: str) -> dict[str, dict[str, Any]
     return found
 
 
+def listed(images: dict[str, dict[str, Any]], image_id: str, where: str) -> dict[str, Any]:
+    """The record of an annotated image.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if image_id not in images:
+        raise ValueError(f"{where} has annotations, but no entry under `images`.")
+    return images[image_id]
+
+
 @lru_cache(maxsize=2)
 def _cached(path: Path, changed: int) -> Any:
     return json.loads(path.read_bytes())

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from text4seg.data.sources.folder import IMAGE_ENDINGS, data_root, leads_out, masked, nearest, text_lines
-from text4seg.data.sources.held_out import coco_id, held_out
+from text4seg.data.sources.held_out import without_held_out
 from text4seg.data.sources.index_masks import VOID, Table, table
 from text4seg.data.sources.layouts import LAYOUTS, Layout
 from text4seg.data.sources.needs import Need
@@ -38,12 +38,8 @@ def examples(settings: SemanticSettings, seed: int, share: Share = WHOLE) -> Ite
     labels, synonyms, known = _classes(settings, layout, root)
     images, masks = root / layout.images[settings.split], root / layout.masks[settings.split]
     names = _names(settings, layout, root, masks)
-    if settings.held_out and settings.split == "train":
-        forbidden = held_out(sorted(path for path in Path(settings.held_out).iterdir() if path.is_dir()))
-        leaked = [name for name in names if coco_id(f"{name}.jpg") in forbidden]
-        for name in leaked if share.index == 0 else ():
-            share.notes.add("photographs held out by the refCOCO family", name)
-        names = [name for name in names if name not in set(leaked)]
+    if settings.split == "train":
+        names = without_held_out(names, settings.held_out, share)
 
     def example(name: str) -> Example:
         image = _image(images, name)

@@ -79,13 +79,19 @@ class SemanticSettings:
 
 
 @dataclass
-class CocoSettings:
-    """COCO-style instances: COCO, LVIS, and parts as in PACO-LVIS and Pascal-Part (categories called `object:part`)."""
+class AnnotatedSettings:
+    """A file of annotations and the photographs that they are about."""
 
     annotations: str = ""
     """The JSON file."""
     images: str = ""
     """Folder of the photographs."""
+
+
+@dataclass
+class CocoSettings(AnnotatedSettings):
+    """COCO-style instances: COCO, LVIS, and parts as in PACO-LVIS and Pascal-Part (categories called `object:part`)."""
+
     instances: bool = False
     """Number the instances from left to right (`dog 1`, `dog 2`) in place of one label for all of a category."""
     held_out: str | None = None
@@ -93,12 +99,11 @@ class CocoSettings:
 
 
 @dataclass
-class PanopticSettings:
+class PanopticSettings(AnnotatedSettings):
     """COCO panoptic: a JSON file and a folder of PNGs whose colours number the segments."""
 
-    annotations: str = ""
     masks: str = ""
-    images: str = ""
+    """Folder of the PNGs."""
 
 
 @dataclass
@@ -110,19 +115,13 @@ class ReasonSettings:
 
 
 @dataclass
-class DialogueSettings:
+class DialogueSettings(AnnotatedSettings):
     """Conversations in words, such as LLaVA's mix665k: a JSON list or a JSON file of lines."""
-
-    annotations: str = ""
-    images: str = ""
 
 
 @dataclass
-class RleSettings:
+class RleSettings(AnnotatedSettings):
     """One JSON object a line: `{"image", "objects": [{"label", "rle": {"size", "counts"}}]}`."""
-
-    annotations: str = ""
-    images: str = ""
 
 
 @dataclass
