@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from itertools import product
 
@@ -39,12 +40,15 @@ def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
         core.decoder = decoders.Sequence(
             [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
         )
-        every = [f"<0x{byte:02X}>" for byte in range(256)]
-        trainer = trainers.BpeTrainer(
-            vocab_size=420, special_tokens=["<pad>", "<eos>", "<unk>", *every], max_token_length=6
-        )
+        special = ["<pad>", "<eos>", "<unk>"]
+        trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=special, max_token_length=6)
     texts = TEXT if kind == "merges" else [word for text in TEXT for word in text.replace("\n", " ").split(" ")]
     core.train_from_iterator(texts, trainer)
+    if kind == "pieces":  # the bytes are ordinary tokens of the model
+        trained = json.loads(core.to_str())["model"]
+        vocabulary = trained["vocab"] | {f"<0x{byte:02X}>": len(trained["vocab"]) + byte for byte in range(256)}
+        merges = [tuple(merge) for merge in trained["merges"]]
+        core.model = models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, unk_token="<unk>")
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
 
 

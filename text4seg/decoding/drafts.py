@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from text4seg.descriptors.codecs import BAR, BREAK, STAR
+from text4seg.descriptors.exact import CLOSE, OPEN
 from text4seg.templates import DEFAULT, FAMILIES
 
 from .contract import Draft
 from .forecast import LEAST, Forecast, Run
 from .habits import Habits
-from .reading import BODY, CLOSE, OPEN, OPENING, Reading
+from .reading import BODY, OPENING, Reading
 from .spelling import Spelling
 from .tree import Guess, grow
 
@@ -157,7 +159,7 @@ class GeometryDrafter:
         names, unit = self._reading.names, self._reading.unit.lstrip()
         if not unit:
             return range(len(names))
-        written = [(number, f"{name} *".encode()) for number, name in enumerate(names)]
+        written = [(number, f"{name}{STAR}".encode()) for number, name in enumerate(names)]
         return {number for number, text in written if text.startswith(unit) or unit.startswith(text)}
 
     def _pieces(
@@ -172,6 +174,6 @@ class GeometryDrafter:
         names, full = self._reading.names, self._codec == "full"
         guess = self._forecast.cell if full else self._forecast.runs
         for run in guess(cells, last, labels, least):
-            count = "" if full else f" *{run.end - begun}"
-            separator = "|" if run.end % self._line else "\n"
+            count = "" if full else f"{STAR}{run.end - begun}"
+            separator = BAR[0] if run.end % self._line else BREAK[0]
             yield _Piece(f"{lead}{names[run.label]}{count}{separator}", before, run.chance, (cells, run))

@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 
 from text4seg.descriptors import OTHERS
+from text4seg.descriptors.exact import CLOSE, OPEN
 
 from .forecast import Forecast, Run
 from .spelling import Spelling
 
-OPEN, CLOSE = "<seg>", "</seg>"
 OPENING, BODY, LOST, ENDED = range(4)
 """The sentence before ``<seg>``; a line that reads well; one that does not; nothing more to come."""
 _SEPARATOR = re.compile(rb"[|\n]")
