@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--grids", nargs="+", type=int, default=[16, 24, 32], metavar="N", help="cells a side")
     stats.add_argument("--rules", nargs="+", default=["center", "labelled", "majority", "coverage"], metavar="RULE")
     stats.add_argument("--tokenizer", metavar="PATH", help="count its tokens (default: characters)")
-    stats.add_argument("--max-length", type=int, default=2048, metavar="N", help="count longer descriptors")
+    stats.add_argument("--max-length", type=int, default=2048, metavar="N", help="count longer answers")
     stats.add_argument("--limit", type=int, metavar="N", help="look at so many samples only")
     stats.add_argument("--plot", type=Path, metavar="FILE.png")
     stats.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -158,7 +158,7 @@ def _stats(given: argparse.Namespace) -> int:
 
     Console(highlight=False).print(statistics_table(found))
     unit = "tokens" if given.tokenizer else "characters"
-    print(f"lengths of descriptors in {unit}; longer than {given.max_length} counted")
+    print(f"lengths of answers in {unit}, longer than {given.max_length} counted; training adds question and picture")
     print(
         f"{found['repeated_images']} of {found['samples']} pictures and {found['repeated_questions']} questions repeat"
     )

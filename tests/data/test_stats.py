@@ -26,7 +26,7 @@ def test_lost_objects_ceilings_and_lengths_by_hand():
     found = tally.plain(max_length=10)
     assert (found["objects"], found["lost"], found["questions"]) == (2, 1, 1)
     assert found["ceiling_cIoU"] == found["ceiling_gIoU"] == 24 / (32 + 1)
-    assert found["length"]["median"] == len("a *1| others *1\n a *1| others *1\n")
+    assert found["length"]["median"] == len("a:\n<seg>a *1| others *1\n a *1| others *1\n</seg>")
     assert found["longer"] == 1.0
 
 

@@ -46,7 +46,7 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     kinds = {
         "ceiling gIoU": lambda row: row["ceiling_gIoU"],
         "share of objects lost": lambda row: row["lost"] / max(row["objects"], 1),
-        "descriptor length, median": lambda row: row["length"]["median"],
+        "answer length, median": lambda row: row["length"]["median"],
     }
     for panel, (title, value) in zip(panels, kinds.items(), strict=True):
         for name in sorted({(row["source"], row["rule"]) for row in found["grids"]}):

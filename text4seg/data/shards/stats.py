@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
 from text4seg.data.types import Sample, Turn, ignore_value
-from text4seg.descriptors import ceiling, encode, rasterize
+from text4seg.descriptors import answer, ceiling, encode, rasterize
 
 Tokens = Callable[[str], int]
 """How many tokens a text has."""
@@ -38,7 +38,7 @@ class Tally:
         hits: summed intersections of a perfect grid with the masks, pixels, background left out.
         area: summed unions.
         ious: of each question, and how many there are.
-        lengths: of the descriptors, in tokens (characters without a tokenizer).
+        lengths: of the answers, opening sentence and tags included, in tokens (characters without a tokenizer).
     """
 
     objects: int = 0
@@ -59,7 +59,7 @@ class Tally:
         hits, area = int(overlap.intersection[1:].sum()), int(overlap.union[1:].sum())
         self.hits, self.area = self.hits + hits, self.area + area
         self.ious += hits / area if area else 1.0
-        self.lengths.append(tokens(encode(grid)))
+        self.lengths.append(tokens(answer(turn.answer_prefix, encode(grid))))
 
     def plain(self, max_length: int) -> dict[str, Any]:
         """The figures, as JSON has them; `max_length` in the unit of the lengths."""
@@ -88,7 +88,7 @@ def statistics(
 
     Args:
         grids: cells a side.
-        tokens: counts the tokens of a descriptor.
+        tokens: counts the tokens of an answer.
         max_length: answers that are longer are counted.
         limit: look at so many samples only.
 
