@@ -34,6 +34,13 @@ def test_the_command_line_goes_over_the_file_and_the_file_over_its_base(tmp_path
     assert config.data.batch_size == Config().data.batch_size
 
 
+def test_on_and_off_are_words_where_a_setting_is_text(tmp_path):
+    path = written(tmp_path, "decoding: {grammar: off}\ndata: {format_hint: on}\n")
+    config = load(path, [])
+    assert (config.decoding.grammar, config.data.format_hint) == ("off", True)
+    assert load(path, ["decoding.grammar=on", "data.format_hint=off"]).decoding.grammar == "on"
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_resolved_recipes_read_back_as_they_are(path, tmp_path):
     config = load(path, [])

@@ -109,7 +109,7 @@ def test_the_grammar_of_descriptors_is_not_for_words(run, tmp_path, monkeypatch)
         return real(backbone, prompts, items, settings)
 
     monkeypatch.setattr(evaluation, "generate", generate)
-    common = [f"run={run}", "device=cpu", "decoding.max_new_tokens=8", "decoding.grammar='on'", "name=grammar"]
+    common = [f"run={run}", "device=cpu", "decoding.max_new_tokens=8", "decoding.grammar=on", "name=grammar"]
     for name in ("vqa", "val"):
         words = ["--config", str(ROOT / "conf" / "eval" / f"{name}.yaml"), *common, *words_for(name, tmp_path / name)]
         assert evaluate.main(words) == 0

@@ -60,7 +60,7 @@ def load(path: str | Path, overrides: Sequence[str], schema: type[Schema] = Conf
         given = _words(overrides, schema)
         _check_keys(OmegaConf.to_container(merged), schema, str(path))
         _check_keys(OmegaConf.to_container(given), schema, "the command line")
-        both = OmegaConf.merge(merged, given)
+        both = _worded(OmegaConf.to_container(OmegaConf.merge(merged, given)), schema)
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), both))  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
@@ -168,6 +168,24 @@ def _check_list(given: Any, schema: Any, where: str, key: str) -> None:
         raise ValueError(f"{where}: `{key}` is a list of settings ({known}), to be given as a whole; got {given!r}.")
     for number, entry in enumerate(given or []):
         _check_keys(entry, schema, where, f"{key}[{number}].")
+
+
+def _worded(given: Any, schema: Any) -> Any:
+    """What was given, with `on` and `off` as words where a setting is text: YAML takes them for truth values."""
+    if not isinstance(given, dict):
+        return given
+    types = get_type_hints(schema)
+    made = {}
+    for name, value in given.items():
+        inner = _dataclass_in(types[name])
+        if isinstance(value, bool) and types[name] in (str, str | None):
+            value = "on" if value else "off"
+        elif inner is not None and isinstance(value, list):
+            value = [_worded(entry, inner) for entry in value]
+        elif inner is not None:
+            value = _worded(value, inner)
+        made[name] = value
+    return made
 
 
 def _nearest(name: str, prefix: str, schema: Any) -> str:
