@@ -45,7 +45,7 @@ def started(*argv: str, log: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 500
     path = run / "logs" / "steps.csv"
     while not path.exists() or path.read_text().count("\n") <= step:
         assert process.poll() is None, "the run ended before it could be stopped"
@@ -58,11 +58,12 @@ def other_rank(run: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @needs_deepspeed
 def test_zero2_on_two_then_one_then_two_ranks(tmp_path):
     """A rank is killed; the run goes on alone, is stopped, and ends on two ranks as if nothing had been."""
     config = write_config(tmp_path, train=40)
-    words = [*WORDS, "trainer.strategy=zero2", "trainer.devices=2", "optim.lr=0.005"]
+    words = [*WORDS, "trainer.strategy=zero2", "trainer.devices=2", "optim.lr=0.005", "trainer.validate_every=null"]
     whole = fit_apart("--config", str(config), *words, f"run_dir={tmp_path}/whole")
     assert whole.returncode == 0, whole.stderr
     run, log = tmp_path / "run", tmp_path / "log"
