@@ -13,7 +13,9 @@ from text4seg.training.estimate import estimate
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 # Of the checkpoints themselves: InternVL2-8B's published index states 16,150,730,752 bytes in two a parameter. That of
-# Qwen-VL-Chat-Int4 states 9,731,786,240: what these parameters take when the decoder's are packed as GPTQ does.
+# Qwen-VL-Chat-Int4 states 9,731,786,240: what these parameters take when the decoder's are packed as GPTQ does. That of
+# a fine-tuned Qwen2-VL-7B states 16,582,751,232. DeepSeek-VL's files hold 3.95 and 14.69 GB, with a head
+# of SigLIP's that is never used.
 PARAMETERS = {
     "internvl2": 16_150_730_752 // 2,
     "internvl2_1b": 938_158_976,
@@ -26,7 +28,21 @@ PARAMETERS = {
     "llava15_7b": 7_063_427_072,
     "llava15_13b": 13_351_494_656,
     "qwen_vl": 9_655_886_592,
+    "deepseek_vl_1_3b": 1_962_640_384,
+    "deepseek_vl_7b": 7_331_390_721,
+    "qwen2_vl": 16_582_751_232 // 2,
+    "qwen2_5_vl": 8_292_166_656,
+    "qwen3_vl": 4_437_815_808,
+    "gemma3": 4_300_079_472,
+    "paligemma": 3_032_242_416,
+    "llava_onevision": 8_029_890_080,
+    "smolvlm": 2_246_784_880,
+    "idefics3": 8_462_086_384,
 }
+# Linear layers of a projector; two (an MLP) where nothing is said.
+PROJECTORS = {"qwen_vl": 0, "deepseek_vl_7b": 3, "gemma3": 0, "paligemma": 1, "smolvlm": 1, "idefics3": 1}
+IMAGE_TOKENS = {"llava15_7b": 576, "llava15_13b": 576, "deepseek_vl_1_3b": 576, "deepseek_vl_7b": 576}
+IMAGE_TOKENS |= {"llava_onevision": 27 * 27 + 27 * 28, "smolvlm": 9 * 9, "idefics3": 13 * 13}
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
@@ -38,8 +54,8 @@ def test_parameters_of_every_shipped_size(name) -> None:
     numbers = config.model.architecture
     layers = numbers.get("text_config", numbers)["num_hidden_layers"]
     tower = 6 * 24 if config.model.lora.vision else 0
-    projector = 0 if config.model.lora.projector == "frozen" else 2
-    assert found.report.targets == layers * (4 if name == "internvl2_4b" else 7) + projector + tower
+    assert found.report.targets == layers * (4 if name == "internvl2_4b" else 7) + PROJECTORS.get(name, 2) + tower
+    assert found.image_tokens == IMAGE_TOKENS.get(name, 16 * 16)
 
 
 def test_the_share_of_lora_worked_out_by_hand() -> None:

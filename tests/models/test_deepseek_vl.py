@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from text4seg.models.families.deepseek_vl_original import SAM, SIGLIP, load_original, native_config
 from text4seg.models.lora import apply_lora
-from text4seg.models.registry import load_backbone, load_processor
+from text4seg.models.registry import load_backbone, load_processor, load_skeleton
 from text4seg.models.settings import LoraSettings, ModelSettings
 
 KINDS = ("deepseek_vl", "deepseek_vl_hybrid")
@@ -129,6 +129,9 @@ def test_the_first_authors_layout_loads_and_is_saved_as_transformers_own(origina
     _, path = original
     backbone = load_backbone(ModelSettings("deepseek_vl", path=str(path)))
     assert backbone.processor.geometry.num_tokens == 576
+    bare = load_skeleton(ModelSettings("deepseek_vl", path=str(path)))
+    assert bare.core.num_parameters() == backbone.core.num_parameters()
+    assert (bare.vision, bare.projector, bare.language) == (backbone.vision, backbone.projector, backbone.language)
     text = backbone.processor.tokenizer.decode(backbone.processor.tokens([("Q?", "A")])[0])
     assert text.endswith("<image_placeholder>Q?\n\nAssistant:A</s>")
     backbone.save(tmp_path / "saved")

@@ -10,7 +10,9 @@ Source: DeepSeek-VL (arXiv 2403.05525).
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from pathlib import Path
+
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.chat import Layout
@@ -77,3 +79,22 @@ def load(settings: ModelSettings) -> Backbone:
     else:
         model, loaded = load_model(AutoModelForImageTextToText, path, settings)
     return auto.backbone(model, made, loaded)
+
+
+def skeleton_config(settings: ModelSettings) -> PreTrainedConfig | None:
+    """The native configuration of a folder in the first authors' layout; None for any other.
+
+    Raises:
+        ValueError: as `processor`.
+    """
+    path = settings.path
+    if path is None or not Path(path).is_dir():
+        return None
+    raw = read_config(path)
+    if raw.get("model_type") != ORIGINAL:
+        return None
+    return native_config(raw, own_processor(raw, path, TEMPLATE).image_token_id)
+
+
+parts_of = auto.parts_of
+"""Its parts are called as in transformers."""
