@@ -233,7 +233,9 @@ def large(like: Any) -> Backbone:
         max_position_embeddings=4096,
         eos_token_id=tokenizer.eos_token_id,
     )
-    config = LlavaConfig(vision, text, image_token_index=like.image_token_id, image_seq_length=256)
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=like.image_token_id, image_seq_length=256
+    )
     torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
