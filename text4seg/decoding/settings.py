@@ -11,15 +11,6 @@ ENGINES = (STRUCTURED, HF)
 PREAMBLE = 48
 
 
-def grammar_mode(value: str | None) -> str | None:
-    """A mode as it was meant: YAML reads a bare ``on`` as true and ``off`` as false.
-
-    >>> grammar_mode("True"), grammar_mode("report")
-    ('on', 'report')
-    """
-    return {"True": ON, "False": OFF}.get(str(value), value)
-
-
 @dataclass
 class DecodingSettings:
     """Greedy generation of descriptors."""
@@ -38,6 +29,3 @@ class DecodingSettings:
     """Tokens of a draft; null: what writes most tokens a second, by the cost of a pass measured on this machine. Where two tokens all but tie, another width may round otherwise; a number makes that repeatable."""
     branches: int | None = None
     """Most branches of a draft; null: 10 on a GPU, 1 elsewhere."""
-
-    def __post_init__(self) -> None:
-        self.grammar = grammar_mode(self.grammar) or REPORT

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from text4seg.data.settings import BuildSettings
-from text4seg.decoding.settings import grammar_mode
 from text4seg.refine.settings import RefineSettings
 
 STORED, ALL = "stored", "all"
@@ -29,9 +28,6 @@ class DecodingChanges:
     """Tokens of a draft."""
     branches: int | None = None
     """Most branches of a draft."""
-
-    def __post_init__(self) -> None:
-        self.grammar = grammar_mode(self.grammar)
 
 
 @dataclass
