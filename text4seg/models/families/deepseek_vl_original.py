@@ -110,8 +110,12 @@ def native_config(raw: dict[str, Any], image_token_id: int) -> DeepseekVLConfig 
         "hidden_act": "gelu",  # timm's, where SigLIP's own code has its tanh approximation
         "vision_use_head": False,
     }
+    # transformers' own default would tie a head that is stored apart.
+    tied = bool(text.get("tie_word_embeddings", False))
     if "high_res_cfg" not in params:
-        return DeepseekVLConfig(text_config=text, vision_config=vision, image_token_id=image_token_id)
+        return DeepseekVLConfig(
+            text_config=text, vision_config=vision, image_token_id=image_token_id, tie_word_embeddings=tied
+        )
     high = params["high_res_cfg"]
     return DeepseekVLHybridConfig(
         text_config=text,
@@ -122,6 +126,7 @@ def native_config(raw: dict[str, Any], image_token_id: int) -> DeepseekVLConfig 
             "image_size": high["image_size"],
         },
         image_token_id=image_token_id,
+        tie_word_embeddings=tied,
     )
 
 
