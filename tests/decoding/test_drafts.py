@@ -232,17 +232,20 @@ def test_behind_an_unknown_sentence_the_tag_is_proposed(there, rest) -> None:
 
 
 def test_an_item_s_drafter_knows_the_templates() -> None:
-    item = SimpleNamespace(task="referring", labels=("others", "dog"), size=(4, 4), codec="rrle")
+    item = SimpleNamespace(task="referring", question="the dog", labels=("others", "dog"), size=(4, 4), codec="rrle")
     guesser = GeometryDrafter.of_item(spelling_of("bytes"), item)
     for opener in (DEFAULT.answers["partial"][3], DEFAULT.no_target_answers[1]):
         draft = guesser.propose(ids_of("bytes", opener[:8]), 60)
         assert bytes_of("bytes", draft.tokens).decode("utf-8", "ignore").startswith(f"{opener[8:]}\n<seg>others *")
-    assert (
-        GeometryDrafter.of_item(
-            spelling_of("bytes"), SimpleNamespace(task="text", labels=("others",), size=(2, 2), codec="rrle")
-        ).propose([], 9)
-        == Draft()
-    )
+    words = SimpleNamespace(task="text", question="?", labels=("others",), size=(2, 2), codec="rrle")
+    assert GeometryDrafter.of_item(spelling_of("bytes"), words).propose([], 9) == Draft()
+
+
+@pytest.mark.parametrize(("task", "rest"), [("all", b""), ("conditioned", b"ebra *")])
+def test_labels_that_the_question_does_not_name_are_not_known(task, rest) -> None:
+    item = SimpleNamespace(task=task, question="a zebra", labels=("others", "zebra"), size=(2, 2), codec="rrle")
+    draft = GeometryDrafter.of_item(spelling_of("bytes"), item).propose(ids_of("bytes", "<seg>z"), 6)
+    assert bytes_of("bytes", draft.tokens) == rest
 
 
 def test_a_row_that_does_not_add_up_costs_one_row() -> None:

@@ -18,6 +18,7 @@ from text4seg.templates import DEFAULT, FAMILIES
 
 from .contract import Draft
 from .forecast import LEAST, Forecast, Run
+from .grammar import labels_asked
 from .habits import Habits
 from .reading import BODY, OPENING, Reading
 from .spelling import Spelling
@@ -73,13 +74,16 @@ class GeometryDrafter:
 
     @classmethod
     def of_item(cls, spelling: Spelling, item: Item, habits: Habits | None = None) -> GeometryDrafter:
-        """The drafter of an item's answer; it may open as the project's own templates do."""
+        """The drafter of an item's answer; it may open as the project's own templates do.
+
+        Where the question does not name the item's labels, they are the truth's and not used.
+        """
         family = FAMILIES.get(item.task)
         openers: list[str] = []
         if family is not None:
             for found, count in ((True, len(DEFAULT.answers[family])), (False, len(DEFAULT.no_target_answers))):
                 openers += [DEFAULT.fixed(item.task, item.labels[1:], i, found=found)[1] for i in range(count)]
-        return cls(spelling, item.labels, item.size, item.codec, dict.fromkeys(openers), habits)
+        return cls(spelling, labels_asked(item) or (), item.size, item.codec, dict.fromkeys(openers), habits)
 
     def propose(self, accepted: Sequence[int], width: int, branches: int = 1) -> Draft:
         """At most ``width`` tokens in at most ``branches`` branches, the likeliest first; may be empty."""
