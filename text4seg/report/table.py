@@ -59,7 +59,7 @@ def score_table(columns: Mapping[str, Mapping[str, float]], title: str = "Scores
 def _write(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if name.endswith("IoU") else f"{value:.1%}"
+    return f"{value:.3f}" if "IoU" in name else f"{value:.1%}"
 
 
 def class_table(ious: Mapping[str, float], most: int = 40) -> Table:
