@@ -5,12 +5,19 @@ from __future__ import annotations
 import pytest
 from fake_backbone import backbone_of, random_llama
 
-from text4seg.decoding.cost import COUNTS, WIDTHS, Measured, measured, step_curve
+from text4seg.decoding.cost import COUNTS, WIDTHS, Measured, Shared, measured, step_curve
 from text4seg.models.backbone import Backbone
 
 FLAT = dict.fromkeys(COUNTS, 1.0)
 STEEP = {count: float(count) for count in COUNTS}
 CPU = {1: 1.0, 4: 1.05, 8: 1.1, 16: 1.4, 48: 2.95}
+
+
+def test_a_pass_of_a_size_is_shared_by_its_answers():
+    shared = Shared(64, 16)
+    assert [shared.width(answers) for answers in (1, 4, 8, 32, 64, 100)] == [16, 15, 7, 1, 0, 0]
+    shared.learn(16, 16, 0)
+    assert shared.width(1) == 16
 
 
 def test_free_tokens_are_all_taken_and_dear_ones_are_not() -> None:

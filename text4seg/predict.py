@@ -70,7 +70,7 @@ def _predict(given: argparse.Namespace) -> int:
     config, backbone = load_run(given.run, given.which, given.device == SPREAD)
     place(backbone, given.device)
     wanted = {name: getattr(given, name) for name in ("grammar", "engine") if getattr(given, name)}
-    decoding = replace(config.decoding, **wanted)
+    decoding = replace(config.decoding, repeatable=False, **wanted)
     table = Table("picture", "query", "status", "area", "seconds", "written to")
     skipped = len(missing)
     for path in given.images:

@@ -438,6 +438,10 @@ def test_the_engine_is_a_setting_and_its_texts_are_the_same(checkpoints, family,
         assert found[0].counts.passes < found[1].counts.passes
     narrow = respond(backbone, prompts, asked(4), replace(settings, width=3, branches=2))
     assert narrow.texts == found[1].texts
+    learning = [respond(backbone, prompts, asked(4), replace(settings, repeatable=False)) for _ in range(3)]
+    assert all(answers.texts == found[1].texts for answers in learning)
+    again = respond(backbone, prompts, asked(4), settings)
+    assert again.counts.passes == found[0].counts.passes, "nothing that was learnt on the way counts"
 
 
 def test_a_model_that_cannot_be_verified_is_answered_plainly_and_this_is_said(checkpoints) -> None:

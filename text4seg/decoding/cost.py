@@ -115,6 +115,25 @@ class Measured:
         self._seen = _FORGET * self._seen + 1
 
 
+class Shared:
+    """A pass of at most so many tokens, shared by its answers: no clock, nothing learnt, so always the same again.
+
+    Args:
+        tokens: of a pass.
+        most: of a draft.
+    """
+
+    def __init__(self, tokens: int, most: int) -> None:
+        self._tokens, self._most = tokens, most
+
+    def width(self, answers: int) -> int:
+        """Tokens to draft for each of so many answers."""
+        return max(0, min(self._most, self._tokens // answers - 1))
+
+    def learn(self, asked: int, depth: int, accepted: int) -> None:
+        """Nothing to learn."""
+
+
 def measured(backbone: Backbone) -> Measured:
     """Widths for a backbone; a model is timed once, and what its drafts were worth is not forgotten between batches."""
     if backbone.core not in _KNOWN:

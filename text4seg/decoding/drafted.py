@@ -9,9 +9,9 @@ import torch
 
 from .answering import Counts
 from .contract import Drafter
-from .cost import measured
+from .cost import Shared, measured
 from .drafts import GeometryDrafter
-from .engine import Fixed
+from .engine import Fixed, Widths
 from .habits import Habits
 from .settings import ON, DecodingSettings
 from .spelling import Spelling
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 BRANCHES = 10
 """Of a draft on a GPU, where a wide pass costs no more than a narrow one; a CPU pays for every token."""
+
+NARROW, WIDE = (64, 16), (1024, 64)
+"""Tokens of a pass over all its answers, and of a draft, where scores have to come again: on a CPU, and on a GPU."""
 
 _LEARNT: WeakKeyDictionary[torch.nn.Module, tuple[Spelling, Habits]] = WeakKeyDictionary()
 """Of each model: its tokens as pieces of text, and how the outlines that it draws behave."""
@@ -48,16 +51,24 @@ def write_drafted(
     head: Any = backbone.core.get_output_embeddings()
     table: torch.Tensor = head.weight
     followed = trackers(tokenizer, items, settings, len(table), ()) if settings.grammar == ON else []
-    width = measured(backbone) if settings.width is None else Fixed(settings.width)
-    branches = settings.branches or (BRANCHES if table.device.type == "cuda" else 1)
-    plan = Plan(followed, _drafters(backbone, items), width, branches)
+    wide = table.device.type == "cuda"
+    branches = settings.branches or (BRANCHES if wide else 1)
+    plan = Plan(followed, _drafters(backbone, items, settings), _widths(backbone, settings, wide), branches)
     return write(backbone, prompts, items, bound, plan)
 
 
-def _drafters(backbone: Backbone, items: Items) -> list[Drafter]:
+def _widths(backbone: Backbone, settings: DecodingSettings, wide: bool) -> Widths:
+    if settings.width is not None:
+        return Fixed(settings.width)
+    return Shared(*(WIDE if wide else NARROW)) if settings.repeatable else measured(backbone)
+
+
+def _drafters(backbone: Backbone, items: Items, settings: DecodingSettings) -> list[Drafter]:
     """None where the tokenizer does not show how it cuts text."""
     tokenizer = backbone.processor.tokenizer
     if not tokenizer.is_fast:
         return []
     spelling, habits = _LEARNT.setdefault(backbone.core, (Spelling(tokenizer), Habits()))
+    if settings.repeatable or settings.width is not None:
+        habits = Habits()
     return [GeometryDrafter.of_item(spelling, item, habits) for item in items]

@@ -26,6 +26,8 @@ class DecodingSettings:
     engine: str = STRUCTURED
     """structured: drafts from the geometry of the answer are verified, many tokens a pass; the text is the same. hf: Hugging Face's plain `generate`. Models that take no masks of our making are answered by hf, which is said."""
     width: int | None = None
-    """Tokens of a draft; null: what writes most tokens a second, by the cost of a pass measured on this machine. Where two tokens all but tie, another width may round otherwise; a number makes that repeatable."""
+    """Tokens of a draft; null: see `repeatable`. Where two tokens all but tie, another width may round otherwise."""
+    repeatable: bool = True
+    """With no `width`: false measures what a pass costs on this machine and learns from answer to answer how outlines move, which is fastest; true guesses by fixed rules and carries nothing from batch to batch, so that a score comes again to the last bit."""
     branches: int | None = None
     """Most branches of a draft; null: 10 on a GPU, 1 elsewhere."""

@@ -26,6 +26,8 @@ class DecodingChanges:
     """structured or hf."""
     width: int | None = None
     """Tokens of a draft."""
+    repeatable: bool | None = None
+    """false: drafts as wide as is fastest on this machine; near ties may then round otherwise another time."""
     branches: int | None = None
     """Most branches of a draft."""
 
