@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fake_backbone import backbone_of, random_llama
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from text4seg.decoding.cost import COUNTS, WIDTHS, Measured, Shared, measured, step_curve
 from text4seg.models.backbone import Backbone
@@ -66,3 +67,11 @@ def test_a_model_is_timed_once(monkeypatch) -> None:
     assert list(curve) == [1, 8]
     assert all(seconds > 0 for seconds in curve.values())
     assert measured(backbone) is measured(backbone)
+
+
+@pytest.mark.parametrize(("positions", "timed"), [(200, COUNTS), (60, COUNTS), (20, (1, 4, 8, 16))])
+def test_no_pass_is_timed_behind_the_end_of_a_table_of_positions(positions, timed) -> None:
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": 258, "bos_token_id": 1, "eos_token_id": 1}
+    model = GPT2LMHeadModel(GPT2Config(n_positions=positions, **sizes))
+    backbone = Backbone(model, backbone_of(model).processor, language="transformer")
+    assert tuple(step_curve(backbone)) == timed

@@ -151,7 +151,7 @@ def test_the_data_module_mixes_and_resumes(folders):
     again.load_state_dict(first.state_dict())
     assert keys(islice(again.train_dataloader(), 3)) == keys(batches[3:])
     other = module(folders, workers=2)
-    with pytest.warns(UserWarning, match="1 ranks x 1 loading processes and goes on with 1 x 2"):
+    with pytest.warns(UserWarning, match="1 ranks x 1 loading processes x 2 samples and goes on with 1 x 2 x 2"):
         other.load_state_dict(first.state_dict())
     assert (other.position.batches, len(other.position.cursors)) == (3, 2)
 

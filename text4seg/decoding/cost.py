@@ -48,22 +48,25 @@ def step_curve(backbone: Backbone, counts: Sequence[int] = COUNTS) -> dict[int, 
         counts: tokens of the passes.
     """
     verify = Verifier(backbone)
+    room = backbone.context or _CONTEXT + max(counts)  # a table of positions has no place behind its end
+    before = max(1, min(_CONTEXT, room - max(counts)))
+    counts = [count for count in counts if count <= room - before]
     device = next(backbone.part("language").parameters()).device
     first = DynamicCache()
     backbone.part("language")(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), past_key_values=first)
     full = DynamicCache()
     layers: list[Any] = first.layers
     for number, layer in enumerate(layers):
-        full.update(*(part.repeat(1, 1, _CONTEXT, 1) for part in (layer.keys, layer.values)), number)
-    cache = RaggedCache(full, torch.ones(1, _CONTEXT, dtype=torch.long))
+        full.update(*(part.repeat(1, 1, before, 1) for part in (layer.keys, layer.values)), number)
+    cache = RaggedCache(full, torch.ones(1, before, dtype=torch.long))
     curve = {}
     for count in counts:
         row = Branches([0] * count, list(range(-1, count - 1)), 1)
-        verify(cache, [row], [(_CONTEXT,)])  # kernels are prepared, storage grows
+        verify(cache, [row], [(before,)])  # kernels are prepared, storage grows
         taken: list[float] = []
         while len(taken) < _REPEATS and sum(taken) < _PATIENCE:
             begin = time.perf_counter()
-            verify(cache, [row], [(_CONTEXT,)])
+            verify(cache, [row], [(before,)])
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             taken.append(time.perf_counter() - begin)
