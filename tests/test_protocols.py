@@ -102,13 +102,13 @@ def test_every_evaluation_runs_to_its_report(path, run, tmp_path, monkeypatch, c
 def test_the_grammar_of_descriptors_is_not_for_words(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked: list[tuple[str, str]] = []
-    real = evaluation.generate
+    real = evaluation.respond
 
-    def generate(backbone, prompts, items, settings):
+    def respond(backbone, prompts, items, settings):
         asked.extend((item.task, settings.grammar) for item in items)
         return real(backbone, prompts, items, settings)
 
-    monkeypatch.setattr(evaluation, "generate", generate)
+    monkeypatch.setattr(evaluation, "respond", respond)
     common = [f"run={run}", "device=cpu", "decoding.max_new_tokens=8", "decoding.grammar=on", "name=grammar"]
     for name in ("vqa", "val"):
         words = ["--config", str(ROOT / "conf" / "eval" / f"{name}.yaml"), *common, *words_for(name, tmp_path / name)]
