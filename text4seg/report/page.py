@@ -138,7 +138,7 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [
             escape(row["label"]),
-            *(f"{row[k]:.3f}" for k in ("iou", "iou_nobg", "accuracy", "precision")),
+            *("" if row[k] is None else f"{row[k]:.3f}" for k in ("iou", "iou_nobg", "accuracy", "precision")),
             str(row["pixels"]),
         ]
         for row in sorted(classes, key=lambda row: row["iou"])

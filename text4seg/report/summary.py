@@ -138,7 +138,7 @@ def _class(name: str, row: ClassRow) -> dict[str, Any]:
     return {
         "label": name,
         "iou": row.iou,
-        "iou_nobg": row.iou_inside,
+        "iou_nobg": None if name == OTHERS else row.iou_inside,  # of what is left out there is none
         "accuracy": row.hits / row.true,
         "precision": row.hits / row.guessed if row.guessed else 0.0,
         "pixels": row.true,
