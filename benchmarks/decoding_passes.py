@@ -210,20 +210,9 @@ def written(right: list[int], first: int, drafter: Drafter, width: int, branches
         result.seconds.append(time.thread_time() - start)
         result.fed += 1 + len(draft.tokens)
         result.passes += 1
-        done += agreeing(draft, right[done:]) + 1
+        done += draft.agreeing(right[done:]) + 1
     result.each = [result.tokens / result.passes] if result.passes else []
     return result
-
-
-def agreeing(draft: Draft, right: Sequence[int]) -> int:
-    """How many tokens of the draft are accepted when the text goes on as `right`."""
-    children = {(parent, token): i for i, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True))}
-    node = -1
-    for count, token in enumerate(right):
-        if (node, token) not in children:
-            return count
-        node = children[node, token]
-    return len(right)
 
 
 Maker = Callable[[Target, list[int]], Drafter]

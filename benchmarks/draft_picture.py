@@ -14,7 +14,6 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
-from decoding_passes import agreeing
 from transformers import AutoTokenizer
 
 import text4seg
@@ -44,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     accepted = right[: len(spelling.tokens(written))]
     draft = GeometryDrafter(spelling, ("circle",), grid.size).propose(accepted, options.width, options.width)
     rest = right[len(accepted) :]
-    count = agreeing(draft, rest)
+    count = draft.agreeing(rest)
     added = b"".join(spelling.piece(token) for token in rest[:count]).count(b"\n")
     path = accepted_path(draft, rest[:count])
     names = [spelling.piece(token).decode() for token in draft.tokens]

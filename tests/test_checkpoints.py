@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from text4seg.models.reshard import reshard
+from text4seg.models.strategy import Zero2Strategy
 from text4seg.models.zero_files import ranks_of
 from text4seg.training.folder import checkpoint_of
 
@@ -123,3 +126,26 @@ def test_shares_for_other_ranks_are_those_that_they_would_have_saved(before, aft
         assert torch.load(made / MODEL, weights_only=False)["dp_world_size"] == after
         assert same(made, direct, after)
         assert same(reshard(made, folder / "back", before), saved, before)
+
+
+class Hostile:
+    """What a pickle may hold: loading it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("name", [MODEL, SHARE.format(1)])
+def test_a_pickle_that_names_more_than_deepspeed_writes_is_not_run(tmp_path, name) -> None:
+    saved, made = write_shards(tmp_path / "saved", 2, [40]), tmp_path / "hostile"
+    state = torch.load(saved / name, weights_only=False)
+    torch.save({**state, "more": Hostile(made)}, saved / name)
+    with pytest.raises(ValueError, match=rf"{name.rsplit('/')[-1]} names posix.mkdir.*`model.start`"):
+        reshard(saved, tmp_path / "other", 1)
+    with pytest.raises(ValueError, match=r"names posix\.mkdir"):
+        Zero2Strategy.load_checkpoint(SimpleNamespace(world_size=2), saved)  # type: ignore[arg-type]
+    assert not made.exists()
+    assert not (tmp_path / "other").exists()

@@ -39,17 +39,6 @@ def bytes_of(kind: str, tokens: list[int]) -> bytes:
     return b"".join(spelling_of(kind).piece(token) for token in tokens)
 
 
-def agreeing(draft: Draft, right: list[int]) -> int:
-    """How many tokens of the tree a model accepts that goes on with `right`."""
-    children = {(parent, token): i for i, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True))}
-    node = -1
-    for count, token in enumerate(right):
-        if (node, token) not in children:
-            return count
-        node = children[node, token]
-    return len(right)
-
-
 def check_tree(draft: Draft, width: int, branches: int) -> list[list[int]]:
     """Whether the draft is a tree within its bounds; gives the paths to its leaves."""
     assert len(draft.tokens) == len(draft.parents) <= width
@@ -115,7 +104,7 @@ def test_a_perfect_teacher_s_text_comes_out(kind, codec, grid, width, branches, 
             whole = bytes_of(kind, written + path).decode("utf-8", "ignore")
             if "<seg>" in whole:
                 assert begins_well("<seg>" + whole.partition("<seg>")[2], grid.size, codec), whole
-        written += right[len(written) :][: agreeing(draft, right[len(written) :]) + 1]
+        written += right[len(written) :][: draft.agreeing(right[len(written) :]) + 1]
     assert bytes_of(kind, written).decode().strip() == text.strip()
     assert guesser.propose(written, width, branches) == Draft()
 
@@ -162,7 +151,7 @@ def test_a_square_is_carried_down(kind) -> None:
     assert right[: len(accepted)] == accepted
     guesser = GeometryDrafter(spelling_of(kind), ("red car",), (6, 6))
     rest = right[len(accepted) :]
-    assert agreeing(guesser.propose(accepted, 400), rest) == len(rest)
+    assert guesser.propose(accepted, 400).agreeing(rest) == len(rest)
 
 
 def test_a_drift_goes_on() -> None:
@@ -172,12 +161,12 @@ def test_a_drift_goes_on() -> None:
     accepted = ids_of("merges", text)
     following = ids_of("merges", text + " others *2| dog *8| others *2\n")[len(accepted) :]
     guesser = GeometryDrafter(spelling_of("merges"), ("dog",), (12, 12))
-    assert agreeing(guesser.propose(accepted, 60, 20), following) == len(following)
+    assert guesser.propose(accepted, 60, 20).agreeing(following) == len(following)
     habits = Habits()
     for _ in range(5):
         GeometryDrafter(spelling_of("merges"), ("dog",), (12, 12), habits=habits).propose(accepted, 1)
     guesser = GeometryDrafter(spelling_of("merges"), ("dog",), (12, 12), habits=habits)
-    assert agreeing(guesser.propose(accepted, 60), following) == len(following)
+    assert guesser.propose(accepted, 60).agreeing(following) == len(following)
 
 
 def test_likelier_tokens_come_first() -> None:

@@ -25,6 +25,16 @@ class Draft:
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
 
+    def agreeing(self, right: Sequence[int]) -> int:
+        """How many of its tokens are accepted when the text goes on as `right`."""
+        children = {(parent, token): i for i, (token, parent) in enumerate(zip(self.tokens, self.parents, strict=True))}
+        node = -1
+        for count, token in enumerate(right):
+            if (node, token) not in children:
+                return count
+            node = children[node, token]
+        return len(right)
+
 
 class Tracker(Protocol):
     """Where one answer stands in the language of its grid."""

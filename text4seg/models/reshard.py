@@ -13,12 +13,36 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from text4seg.models.zero_files import MODEL_STATES, SHARD
 
 ALIGN = 2
 """DeepSpeed makes each part a multiple of so many numbers (`nccl_start_alignment_factor`)."""
+KNOWN = {
+    "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
+    "deepspeed.runtime.fp16.loss_scaler.LossScaler",
+    "deepspeed.runtime.zero.config.ZeroStageEnum",
+    "deepspeed.utils.tensor_fragment.fragment_address",
+}
+"""What DeepSpeed pickles beside tensors and numbers. No prefix would do: `deepspeed.x.os.system` is a name, too."""
+
 WEIGHTS, STATE, PADDINGS = "single_partition_of_fp32_groups", "base_optimizer_state", "group_paddings"
+
+
+def refuse_code(checkpoint: Path) -> None:
+    """Look at what a checkpoint's pickles name, without running them; DeepSpeed would run whatever they hold.
+
+    Raises:
+        ValueError: they name something that DeepSpeed does not write.
+    """
+    for path in sorted((checkpoint / "checkpoint").glob("*.pt")):
+        strange = sorted(set(get_unsafe_globals_in_checkpoint(path)) - KNOWN)
+        if strange:
+            raise ValueError(
+                f"{path} names {', '.join(strange)}, which loading would run and DeepSpeed does not write. If the file "
+                "is not yours, do not use it; the adapter beside the checkpoint starts a new run (`model.start`)."
+            )
 
 
 def reshard(checkpoint: Path, out: Path, ranks: int) -> Path:
@@ -28,10 +52,14 @@ def reshard(checkpoint: Path, out: Path, ranks: int) -> Path:
         checkpoint: its folder, as Lightning saved it.
         out: a new folder for the same; replaced when it exists.
         ranks: that will read it.
+
+    Raises:
+        ValueError: from `refuse_code`.
     """
+    refuse_code(checkpoint)
     inner = checkpoint / "checkpoint"
     found = sorted((m for path in inner.iterdir() if (m := SHARD.fullmatch(path.name))), key=lambda m: int(m[2]))
-    # DeepSpeed pickles its loss scaler; it would load the same files in the same way.
+    # DeepSpeed pickles its loss scaler, which `weights_only` would refuse; the names were looked at.
     shards = [torch.load(inner / match[0], map_location="cpu", weights_only=False) for match in found]
     shutil.rmtree(out, ignore_errors=True)
     (out / "checkpoint").mkdir(parents=True)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
 
-from text4seg.models.reshard import reshard
+from text4seg.models.reshard import refuse_code, reshard
 from text4seg.models.zero_files import ranks_of
 
 
@@ -60,8 +60,13 @@ class Zero2Strategy(DeepSpeedStrategy):
     """ZeRO-2 that goes on from a checkpoint of any number of ranks."""
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load it, shared out anew when other ranks have saved it."""
+        """Load it, shared out anew when other ranks have saved it.
+
+        Raises:
+            ValueError: it holds code that DeepSpeed did not write.
+        """
         path = Path(checkpoint_path)
+        refuse_code(path)
         if ranks_of(path) in (None, self.world_size):
             return super().load_checkpoint(path, weights_only)
         fitting = path.with_suffix(f".for-{self.world_size}-ranks")
