@@ -32,15 +32,15 @@ from checkpoints import picture
 from fake_item import FakeItem
 from teacher import Teacher, plain
 
-from text4seg.decoding.drafts import GeometryDrafter
-from text4seg.decoding.engine import Fixed
-from text4seg.decoding.habits import Habits
-from text4seg.decoding.mask import Follower, GrammarMask, LanguageEnds
-from text4seg.decoding.prefix import rows_of
+from text4seg.decoding.drafts.geometry import GeometryDrafter
+from text4seg.decoding.drafts.habits import Habits
+from text4seg.decoding.drafts.spelling import Spelling
+from text4seg.decoding.engine.loop import Fixed
+from text4seg.decoding.engine.prefix import rows_of
+from text4seg.decoding.engine.structured import Plan, write
+from text4seg.decoding.language.mask import Follower, GrammarMask, LanguageEnds
+from text4seg.decoding.language.tracker import trackers
 from text4seg.decoding.settings import ON, DecodingSettings
-from text4seg.decoding.spelling import Spelling
-from text4seg.decoding.structured import Plan, write
-from text4seg.decoding.tracker import trackers
 from text4seg.descriptors import LabelGrid, answer, encode
 from text4seg.models.registry import load_backbone
 

@@ -40,13 +40,13 @@ import numpy as np
 from PIL import Image
 
 from text4seg.decoding.contract import Draft, Drafter
-from text4seg.decoding.drafts import GeometryDrafter
-from text4seg.decoding.grammar import Grammar
-from text4seg.decoding.habits import Habits
-from text4seg.decoding.language import Language
-from text4seg.decoding.spelling import Spelling
-from text4seg.decoding.tokens import Tokens, tokens_of
-from text4seg.decoding.tracker import AnswerTracker
+from text4seg.decoding.drafts.geometry import GeometryDrafter
+from text4seg.decoding.drafts.habits import Habits
+from text4seg.decoding.drafts.spelling import Spelling
+from text4seg.decoding.language.automaton import Language
+from text4seg.decoding.language.grammar import Grammar
+from text4seg.decoding.language.tokens import Tokens, tokens_of
+from text4seg.decoding.language.tracker import AnswerTracker
 from text4seg.descriptors import OTHERS, LabelGrid, answer, encode, rasterize
 from text4seg.templates import DEFAULT
 

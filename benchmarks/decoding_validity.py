@@ -28,13 +28,13 @@ from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausa
 
 from text4seg.data.items import Item, Items
 from text4seg.decoding.generate import respond
-from text4seg.decoding.grammar import Grammar
-from text4seg.decoding.language import Language
-from text4seg.decoding.mask import Follower, GrammarMask
-from text4seg.decoding.serving import WIDEST, ebnf
+from text4seg.decoding.language.automaton import Language
+from text4seg.decoding.language.grammar import Grammar
+from text4seg.decoding.language.mask import Follower, GrammarMask
+from text4seg.decoding.language.serving import WIDEST, ebnf
+from text4seg.decoding.language.tokens import tokens_of
+from text4seg.decoding.language.tracker import AnswerTracker
 from text4seg.decoding.settings import ON, DecodingSettings
-from text4seg.decoding.tokens import tokens_of
-from text4seg.decoding.tracker import AnswerTracker
 from text4seg.descriptors import CODECS, parse
 from text4seg.models.registry import load_backbone
 from text4seg.models.settings import ModelSettings

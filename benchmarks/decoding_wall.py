@@ -35,12 +35,12 @@ from text4seg.data.datamodule import folder_of
 from text4seg.data.items import Item
 from text4seg.data.shards.build import ensure
 from text4seg.decoding.bound import token_bound
-from text4seg.decoding.cost import Measured, step_curve
-from text4seg.decoding.drafts import GeometryDrafter
-from text4seg.decoding.engine import Fixed, Widths
-from text4seg.decoding.habits import Habits
-from text4seg.decoding.spelling import Spelling
-from text4seg.decoding.structured import Plan, write
+from text4seg.decoding.drafts.geometry import GeometryDrafter
+from text4seg.decoding.drafts.habits import Habits
+from text4seg.decoding.drafts.spelling import Spelling
+from text4seg.decoding.engine.cost import Measured, step_curve
+from text4seg.decoding.engine.loop import Fixed, Widths
+from text4seg.decoding.engine.structured import Plan, write
 from text4seg.descriptors import answer, encode, rasterize
 from text4seg.models.backbone import Backbone
 from text4seg.models.processor import ImageGeometry, Processor

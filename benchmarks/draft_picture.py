@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 
 import text4seg
 from text4seg.decoding.contract import Draft
-from text4seg.decoding.drafts import GeometryDrafter
-from text4seg.decoding.spelling import Spelling
+from text4seg.decoding.drafts.geometry import GeometryDrafter
+from text4seg.decoding.drafts.spelling import Spelling
 from text4seg.descriptors import LabelGrid, encode
 
 SIDE, CELL = 16, 15

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from vocabularies import KINDS, tokenizer_of
 
 from text4seg.decoding.contract import Draft
-from text4seg.decoding.drafts import GeometryDrafter
-from text4seg.decoding.habits import Habits
-from text4seg.decoding.spelling import Spelling
+from text4seg.decoding.drafts.geometry import GeometryDrafter
+from text4seg.decoding.drafts.habits import Habits
+from text4seg.decoding.drafts.spelling import Spelling
 from text4seg.descriptors import CODECS, LabelGrid, answer, encode
 from text4seg.templates import DEFAULT
 

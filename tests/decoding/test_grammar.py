@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabularies import tokenizer_of
 
-from text4seg.decoding.grammar import Grammar, labels_asked
-from text4seg.decoding.language import Language
-from text4seg.decoding.tokens import Tokens, tokens_of
-from text4seg.decoding.tracker import AnswerTracker
+from text4seg.decoding.language.automaton import Language
+from text4seg.decoding.language.grammar import Grammar, labels_asked
+from text4seg.decoding.language.tokens import Tokens, tokens_of
+from text4seg.decoding.language.tracker import AnswerTracker
 from text4seg.descriptors import CODECS, OTHERS, LabelGrid, answer, encode, parse, parse_strict
 from text4seg.descriptors.labels import fault
 

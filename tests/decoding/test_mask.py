@@ -10,9 +10,9 @@ from fake_item import FakeItem
 from transformers import LlamaForCausalLM, LogitsProcessorList
 
 from text4seg.decoding.generate import respond
-from text4seg.decoding.mask import Follower, GrammarMask
+from text4seg.decoding.language.mask import Follower, GrammarMask
+from text4seg.decoding.language.tracker import trackers
 from text4seg.decoding.settings import DecodingSettings
-from text4seg.decoding.tracker import trackers
 from text4seg.descriptors import parse
 
 ON = DecodingSettings(grammar="on", preamble=4)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from vocabularies import tokenizer_of
 
-from text4seg.decoding.grammar import Grammar
-from text4seg.decoding.language import Language
-from text4seg.decoding.serving import ebnf, regex
-from text4seg.decoding.tokens import tokens_of
-from text4seg.decoding.tracker import AnswerTracker
+from text4seg.decoding.language.automaton import Language
+from text4seg.decoding.language.grammar import Grammar
+from text4seg.decoding.language.serving import ebnf, regex
+from text4seg.decoding.language.tokens import tokens_of
+from text4seg.decoding.language.tracker import AnswerTracker
 from text4seg.descriptors import CODECS, LabelGrid, answer, encode
 
 LABELS = ('a "b" \\n', "red", "red car", "naïve (café) [x].", "红色的车")

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from teacher import Copier, Teacher, plain, without_padding
 from transformers import DynamicCache, LogitsProcessor
 
-from text4seg.decoding.cache import RaggedCache
 from text4seg.decoding.contract import Draft
-from text4seg.decoding.engine import Fixed
-from text4seg.decoding.fitness import unfit
+from text4seg.decoding.engine.cache import RaggedCache
+from text4seg.decoding.engine.fitness import unfit
+from text4seg.decoding.engine.loop import Fixed
+from text4seg.decoding.engine.prefix import by_picture, rows_of, shared
+from text4seg.decoding.engine.sampling import Sampling
+from text4seg.decoding.engine.structured import Plan, write
 from text4seg.decoding.generate import respond
-from text4seg.decoding.prefix import by_picture, rows_of, shared
-from text4seg.decoding.sampling import Sampling
 from text4seg.decoding.settings import DecodingSettings
-from text4seg.decoding.structured import Plan, write
 from text4seg.descriptors import LabelGrid, answer, encode
 from text4seg.models.lora import apply_lora
 from text4seg.models.registry import load_backbone

@@ -11,10 +11,10 @@ from fake_item import FakeItem
 from teacher import Teacher, plain
 
 from text4seg.decoding.contract import Draft
-from text4seg.decoding.drafts import GeometryDrafter
-from text4seg.decoding.engine import Fixed
-from text4seg.decoding.spelling import Spelling
-from text4seg.decoding.structured import Plan, write
+from text4seg.decoding.drafts.geometry import GeometryDrafter
+from text4seg.decoding.drafts.spelling import Spelling
+from text4seg.decoding.engine.loop import Fixed
+from text4seg.decoding.engine.structured import Plan, write
 from text4seg.models.registry import load_backbone
 
 BOUND = 24

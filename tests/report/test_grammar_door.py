@@ -8,7 +8,7 @@ import re
 import pytest
 
 from text4seg.config import Config, to_yaml
-from text4seg.decoding.serving import ebnf
+from text4seg.decoding.language.serving import ebnf
 from text4seg.descriptors import answer, max_text
 from text4seg.export import main
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
 
-from text4seg.decoding.answering import Counts
+from text4seg.decoding.engine.answering import Counts
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import Decoded, parse

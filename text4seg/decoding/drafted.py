@@ -7,16 +7,16 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from .answering import Counts
-from .contract import Drafter
-from .cost import Shared, measured
-from .drafts import GeometryDrafter
-from .engine import Fixed, Widths
-from .habits import Habits
-from .settings import ON, DecodingSettings
-from .spelling import Spelling
-from .structured import Plan, write
-from .tracker import trackers
+from text4seg.decoding.contract import Drafter
+from text4seg.decoding.drafts.geometry import GeometryDrafter
+from text4seg.decoding.drafts.habits import Habits
+from text4seg.decoding.drafts.spelling import Spelling
+from text4seg.decoding.engine.answering import Counts
+from text4seg.decoding.engine.cost import Shared, measured
+from text4seg.decoding.engine.loop import Fixed, Widths
+from text4seg.decoding.engine.structured import Plan, write
+from text4seg.decoding.language.tracker import trackers
+from text4seg.decoding.settings import ON, DecodingSettings
 
 if TYPE_CHECKING:
     from text4seg.data.items import Items

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
-from .answering import Counts
-from .bound import LONGEST, byte_bound, token_bound
-from .drafted import write_drafted
-from .fitness import unfit
-from .plain import write_plainly
-from .settings import HF, ON, REPORT, DecodingSettings
-from .stop import end_tokens
-from .tracker import trackers
+from text4seg.decoding.bound import LONGEST, byte_bound, token_bound
+from text4seg.decoding.drafted import write_drafted
+from text4seg.decoding.engine.answering import Counts
+from text4seg.decoding.engine.fitness import unfit
+from text4seg.decoding.language.tracker import trackers
+from text4seg.decoding.plain import write_plainly
+from text4seg.decoding.settings import HF, ON, REPORT, DecodingSettings
+from text4seg.decoding.stop import end_tokens
 
 if TYPE_CHECKING:
     from text4seg.data.items import Items

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from .answering import Counts
-from .mask import Follower, GrammarMask, LanguageEnds
-from .settings import ON, DecodingSettings
-from .stop import AnswerEnds, end_tokens
-from .tracker import trackers
+from text4seg.decoding.engine.answering import Counts
+from text4seg.decoding.language.mask import Follower, GrammarMask, LanguageEnds
+from text4seg.decoding.language.tracker import trackers
+from text4seg.decoding.settings import ON, DecodingSettings
+from text4seg.decoding.stop import AnswerEnds, end_tokens
 
 if TYPE_CHECKING:
     from text4seg.data.items import Items

@@ -26,7 +26,7 @@ from text4seg.data.shards.build import ensure
 from text4seg.data.shards.index import Index
 from text4seg.data.stream import Seat
 from text4seg.data.variants import Curriculum
-from text4seg.decoding.answering import Counts
+from text4seg.decoding.engine.answering import Counts
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import OFF, DecodingSettings
 from text4seg.descriptors import parse

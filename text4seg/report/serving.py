@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from text4seg.decoding.serving import ebnf, regex
+from text4seg.decoding.language.serving import ebnf, regex
 from text4seg.templates import DEFAULT
 
 
@@ -16,7 +16,7 @@ def write_grammar(folder: Path, size: tuple[int, int], codec: str, labels: Seque
     The requests go to ``/v1/chat/completions`` of either engine; model name and image are to be filled in.
 
     Raises:
-        ValueError: for what no grammar can be written, see :func:`text4seg.decoding.serving.ebnf`.
+        ValueError: for what no grammar can be written, see :func:`text4seg.decoding.language.serving.ebnf`.
     """
     grammar = ebnf(size, codec, labels)
     question, _ = DEFAULT.fixed("referring", labels)

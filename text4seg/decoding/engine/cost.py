@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from .cache import RaggedCache
-from .verify import Branches, Verifier
+from text4seg.decoding.engine.cache import RaggedCache
+from text4seg.decoding.engine.verify import Branches, Verifier
 
 if TYPE_CHECKING:
     from text4seg.models.backbone import Backbone

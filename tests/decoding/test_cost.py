@@ -6,7 +6,7 @@ import pytest
 from fake_backbone import backbone_of, random_llama
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from text4seg.decoding.cost import COUNTS, WIDTHS, Measured, Shared, measured, step_curve
+from text4seg.decoding.engine.cost import COUNTS, WIDTHS, Measured, Shared, measured, step_curve
 from text4seg.models.backbone import Backbone
 
 FLAT = dict.fromkeys(COUNTS, 1.0)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from .answering import Answering
-from .cache import RaggedCache
-from .once import looked_at_once
-from .prefill import prefill
-from .prefix import by_picture, rows_of, shared
-from .verify import Branches, Verifier
+from text4seg.decoding.engine.answering import Answering
+from text4seg.decoding.engine.cache import RaggedCache
+from text4seg.decoding.engine.once import looked_at_once
+from text4seg.decoding.engine.prefill import prefill
+from text4seg.decoding.engine.prefix import by_picture, rows_of, shared
+from text4seg.decoding.engine.verify import Branches, Verifier
 
 if TYPE_CHECKING:
     from text4seg.models.backbone import Backbone

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from .habits import AHEAD, END, FIRST, NEW, ROW, STOPS, UNDER, WALL, Habits
+from text4seg.decoding.drafts.habits import AHEAD, END, FIRST, NEW, ROW, STOPS, UNDER, WALL, Habits
 
 LEAST = 1e-3
 """Guesses less likely than this are not made."""

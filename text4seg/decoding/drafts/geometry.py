@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from text4seg.decoding.contract import Draft
+from text4seg.decoding.drafts.forecast import LEAST, Forecast, Run
+from text4seg.decoding.drafts.habits import Habits
+from text4seg.decoding.drafts.reading import BODY, OPENING, Reading
+from text4seg.decoding.drafts.spelling import Spelling
+from text4seg.decoding.drafts.tree import Guess, grow
+from text4seg.decoding.language.grammar import labels_asked
 from text4seg.descriptors.codecs import BAR, BREAK, STAR
 from text4seg.descriptors.exact import CLOSE, OPEN
 from text4seg.templates import DEFAULT, FAMILIES
-
-from .contract import Draft
-from .forecast import LEAST, Forecast, Run
-from .grammar import labels_asked
-from .habits import Habits
-from .reading import BODY, OPENING, Reading
-from .spelling import Spelling
-from .tree import Guess, grow
 
 if TYPE_CHECKING:
     from text4seg.data.items import Item

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
-from .tracker import AnswerTracker
+from text4seg.decoding.language.tracker import AnswerTracker
 
 
 class Follower:

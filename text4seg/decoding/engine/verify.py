@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cache import RaggedCache
+from text4seg.decoding.engine.cache import RaggedCache
 
 if TYPE_CHECKING:
     from text4seg.models.backbone import Backbone

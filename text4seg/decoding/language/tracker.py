@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from text4seg.decoding.language.automaton import State
+from text4seg.decoding.language.grammar import Grammar, grammar_for, tail
+from text4seg.decoding.settings import ON, PREAMBLE, DecodingSettings
 from text4seg.descriptors.exact import CLOSE
-
-from .grammar import Grammar, grammar_for, tail
-from .language import State
-from .settings import ON, PREAMBLE, DecodingSettings
 
 if TYPE_CHECKING:
     from text4seg.data.items import Item

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from text4seg.decoding.language.automaton import Language, State
+from text4seg.decoding.language.tokens import Tokens, tokens_of
 from text4seg.descriptors.exact import CLOSE, OPEN
-
-from .language import Language, State
-from .tokens import Tokens, tokens_of
 
 if TYPE_CHECKING:
     from text4seg.data.items import Item

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, NamedTuple
 
-from .contract import Draft
+from text4seg.decoding.contract import Draft
 
 FLOOR = 2e-3
 """Tokens less likely than this are not worth their place."""

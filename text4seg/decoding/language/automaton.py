@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from text4seg.decoding.language.open_labels import BROKEN, SPACED, open_label
 from text4seg.descriptors import OTHERS, check_labels
 from text4seg.descriptors.codecs import BAR, BREAK, STAR, check_codec, check_size
 from text4seg.descriptors.exact import CLOSE, OPEN
-
-from .open_labels import BROKEN, SPACED, open_label
 
 LONGEST_LABEL = 64
 """Letters that a label of open words may have."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from .tokens import tokens_of
+from text4seg.decoding.language.tokens import tokens_of
 
 CONTEXTS = ("x *1\n", "x *1|", "x *1", "x")
 """What may stand before a piece; the first behind which the piece begins with a token of its own is taken."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from .cache import RaggedCache
+from text4seg.decoding.engine.cache import RaggedCache
 
 if TYPE_CHECKING:
     from text4seg.models.backbone import Backbone

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .contract import Draft, Drafter, Tracker
+from text4seg.decoding.contract import Draft, Drafter, Tracker
 
 
 @dataclass

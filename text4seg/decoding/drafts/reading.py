@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from text4seg.decoding.drafts.forecast import Forecast, Run
+from text4seg.decoding.drafts.spelling import Spelling
 from text4seg.descriptors import OTHERS
 from text4seg.descriptors.exact import CLOSE, OPEN
-
-from .forecast import Forecast, Run
-from .spelling import Spelling
 
 OPENING, BODY, LOST, ENDED = range(4)
 """The sentence before ``<seg>``; a line that reads well; one that does not; nothing more to come."""

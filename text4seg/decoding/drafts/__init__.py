@@ -1,0 +1,1 @@
+"""How an answer goes on, guessed from the geometry of what is written."""

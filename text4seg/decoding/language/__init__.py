@@ -1,0 +1,1 @@
+"""The language of descriptors: what may be written next, in whichever vocabulary."""
