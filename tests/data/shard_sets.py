@@ -74,7 +74,7 @@ def place_of(path: Path, member: str) -> int:
 class WordProcessor:
     """Counts characters in place of tokens; collates to the bare conversations, so that batches can be compared."""
 
-    def encode(self, image: Any, turns: Any, cells: Any = None) -> Encoded:
+    def encode(self, image: Any, turns: Any, cells: Any = None, unlearnt: Any = ()) -> Encoded:
         text = "".join(question + (answer or "") for question, answer in turns)
         return Encoded([ord(letter) for letter in text], [True] * len(text), {})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from text4seg.data.types import Box, Sample, Turn, ignore_value
 from text4seg.data.variants import Variant
-from text4seg.descriptors import answer, encode, rasterize
+from text4seg.descriptors import LabelGrid, Span, answer, encode, rasterize, row_spans, with_wrong_rows
 from text4seg.templates import DEFAULT, hint
 
 NO_GRID = (1, 1)
@@ -72,18 +73,40 @@ class Items:
 
 def conversation(sample: Sample, variant: Variant, with_hint: bool) -> list[tuple[str, str]]:
     """Questions and answers of a sample, its masks written as `variant` says."""
-    pairs = []
+    return [(question, said) for question, said, _ in _written(sample, variant, with_hint)]
+
+
+def flawed_conversation(
+    sample: Sample, variant: Variant, with_hint: bool, share: float, rng: random.Random
+) -> tuple[list[tuple[str, str]], list[list[Span]]]:
+    """The same with rows that are wrong on purpose (`data.wrong_rows`), and where they lie in each answer.
+
+    Args:
+        share: probability with which each row is wrong.
+        rng: decides which rows, and how.
+    """
+    written = list(_written(sample, variant, with_hint, lambda grid: with_wrong_rows(grid, share, rng)))
+    return [(question, said) for question, said, _ in written], [spans for *_, spans in written]
+
+
+def _written(
+    sample: Sample,
+    variant: Variant,
+    with_hint: bool,
+    spoil: Callable[[LabelGrid], tuple[LabelGrid, list[int]]] = lambda grid: (grid, []),
+) -> Iterator[tuple[str, str, list[Span]]]:
     for turn, plane in zip(sample.turns, sample.masks, strict=True):
         if turn.task == "text":
-            pairs.append((turn.question, turn.answer_prefix))
+            yield turn.question, turn.answer_prefix, []
             continue
         if variant.plain and turn.task != "parts":  # a parts question names the whole, which its labels do not
             found = bool(np.isin(plane, (0, ignore_value(plane)), invert=True).any())
             question, opener = DEFAULT.fixed(turn.task, turn.labels[1:], found=found)
             turn = replace(turn, question=question, answer_prefix=opener)
-        grid = rasterize(plane, turn.labels, variant.size, variant.rule, ignore_value(plane))
-        pairs.append((_question(turn, variant, with_hint), answer(turn.answer_prefix, encode(grid, variant.codec))))
-    return pairs
+        grid, wrong = spoil(rasterize(plane, turn.labels, variant.size, variant.rule, ignore_value(plane)))
+        body = encode(grid, variant.codec)
+        said = answer(turn.answer_prefix, body)
+        yield _question(turn, variant, with_hint), said, row_spans(body, wrong, said.rindex(body)) if wrong else []
 
 
 def cell_labels(sample: Sample, variant: Variant, side: int) -> list[str]:

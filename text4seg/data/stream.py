@@ -6,6 +6,7 @@ by count finds any position again. Broken records are counted and named, or rais
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +16,15 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from text4seg.data.augment import augmented
 from text4seg.data.image import open_image
-from text4seg.data.items import cell_labels, conversation
+from text4seg.data.items import cell_labels, conversation, flawed_conversation
 from text4seg.data.lanes import Lane, Read, read
 from text4seg.data.order import generator, shards_of
 from text4seg.data.position import Cursor, Place, Position
 from text4seg.data.settings import DataSettings
 from text4seg.data.shards.read import Record
-from text4seg.data.variants import Curriculum
+from text4seg.data.types import Sample
+from text4seg.data.variants import Curriculum, Variant
+from text4seg.descriptors import BROKEN, Span
 from text4seg.models.processor import Encoded, Processor, Turns
 
 NAMED = 5
@@ -100,8 +103,8 @@ class TrainStream(IterableDataset[dict[str, Any]]):
     Each batch is what `Processor.collate` gives, with an `Origin` under ``origin``.
 
     Raises:
-        ValueError: fewer shards than processes; a broken record when `on_error` is raise; an epoch without a single
-            usable record.
+        ValueError: fewer shards than processes; wrong rows with a tokenizer that knows no characters; a broken record
+            when `on_error` is raise; an epoch without a single usable record.
     """
 
     def __init__(
@@ -121,6 +124,10 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         self.cells_a_side = processor.geometry.tokens_a_side if cells else None
         self.reduced = processor.geometry.side if settings.reduced_jpeg else None
         self.curriculum = Curriculum(settings)
+        if settings.wrong_rows and not processor.tokenizer.is_fast:
+            raise ValueError(
+                "`data.wrong_rows` needs a fast tokenizer, one that says which characters a token covers; set it to 0."
+            )
         for lane in lanes:
             shards_of(lane.shards, seed, 0, 0, seat.world * len(position.cursors))
 
@@ -199,12 +206,18 @@ class TrainStream(IterableDataset[dict[str, Any]]):
             sample = replace(sample, turns=sample.turns[turn : turn + 1], masks=sample.masks[turn : turn + 1])
         augment = generator("augment", self.seed, epoch, record.key)
         image, sample = augmented(image, sample, self.settings.augment, augment)
-        turns: Turns = conversation(sample, variant, self.settings.format_hint)
-        if not variant.answer:
-            turns = [(turns[0][0], None)]
+        turns, wrong = self._conversation(sample, variant, generator("rows", self.seed, epoch, record.key))
         side = None if sample.turns[0].task == "text" else self.cells_a_side
         cells = None if side is None else cell_labels(sample, variant, side)
-        return encode_checked(self.processor, image, sample.key, turns, self.settings.max_length, cells)
+        return encode_checked(self.processor, image, sample.key, turns, self.settings.max_length, cells, wrong)
+
+    def _conversation(self, sample: Sample, variant: Variant, rng: random.Random) -> tuple[Turns, list[list[Span]]]:
+        share, hint = self.settings.wrong_rows, self.settings.format_hint
+        if not variant.answer:
+            return [(conversation(sample, variant, hint)[0][0], None)], []
+        if share and variant.codec in BROKEN:
+            return flawed_conversation(sample, variant, hint, share, rng)
+        return conversation(sample, variant, hint), []
 
 
 def encode_checked(
@@ -214,13 +227,14 @@ def encode_checked(
     turns: Turns,
     max_length: int,
     cells: Sequence[str] | None = None,
+    unlearnt: Sequence[Sequence[Span]] = (),
 ) -> Encoded:
     """Tokenise a conversation and refuse one that is too long.
 
     Raises:
         ValueError: naming the key: more than `max_length` tokens.
     """
-    encoded = processor.encode(image, turns, cells)
+    encoded = processor.encode(image, turns, cells, unlearnt)
     if len(encoded.input_ids) > max_length:
         raise ValueError(
             f"{key}: {len(encoded.input_ids)} tokens, the limit is {max_length}; raise `data.max_length`, take fewer "

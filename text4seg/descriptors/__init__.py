@@ -15,8 +15,10 @@ from .paint import METHODS, paint
 from .parse import parse
 from .rasterize import RULES, rasterize
 from .strict import DescriptorError, parse_strict
+from .wrong_rows import BROKEN, Span, row_spans, with_wrong_rows
 
 __all__ = [
+    "BROKEN",
     "CODECS",
     "METHODS",
     "OTHERS",
@@ -26,6 +28,7 @@ __all__ = [
     "LabelGrid",
     "Overlap",
     "Repair",
+    "Span",
     "answer",
     "ceiling",
     "check_labels",
@@ -38,4 +41,6 @@ __all__ = [
     "parse",
     "parse_strict",
     "rasterize",
+    "row_spans",
+    "with_wrong_rows",
 ]

@@ -20,6 +20,7 @@ from torch.utils.data import default_collate
 from transformers import PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 
+from text4seg.descriptors import Span
 from text4seg.models.chat import IMAGE, LLAVA, SAID, Layout, Turns, skeleton, words_of
 
 IMAGE_FILE = "preprocessor_config.json"
@@ -79,7 +80,7 @@ class Encoded:
 
     Attributes:
         input_ids: token ids.
-        answer_mask: True where the token belongs to an answer (its end-of-turn token included).
+        answer_mask: True where the token is learnt: those of answers (the end-of-turn token included).
         images: the picture's tensors as `ImageGeometry.tensors` makes them.
         cells: for each image token, the token id that it has to name; None where it is not asked.
     """
@@ -133,29 +134,48 @@ class Processor:
         pad = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if pad is None else pad)
 
-    def encode(self, image: Image.Image, turns: Turns, cells: Sequence[str] | None = None) -> Encoded:
-        """Tokenise a conversation about one image; `cells` are the labels that its image tokens have to name.
+    def encode(
+        self,
+        image: Image.Image,
+        turns: Turns,
+        cells: Sequence[str] | None = None,
+        unlearnt: Sequence[Sequence[Span]] = (),
+    ) -> Encoded:
+        """Tokenise a conversation about one image.
 
         Answers are tokenised apart from the text around them, so that training sees the very tokens that generation
         has to continue with. Names of special tokens in questions and answers are plain text.
 
+        Args:
+            image: any size.
+            turns: questions and answers.
+            cells: the labels that the image tokens have to name.
+            unlearnt: for each answer the stretches of it that are read but not learnt; empty: there are none.
+
         Raises:
             ValueError: a question or an answer holds the image token as a plain word of the vocabulary.
         """
-        ids, mask = self.tokens(turns)
+        ids, mask = self.tokens(turns, unlearnt)
         named = None if cells is None else self._first_tokens(cells)
         return Encoded(ids, mask, self.geometry.tensors(image), named)
 
-    def tokens(self, turns: Turns) -> tuple[list[int], list[bool]]:
-        """The token ids of a conversation and which of them are answers, without the image's pixels."""
+    def tokens(self, turns: Turns, unlearnt: Sequence[Sequence[Span]] = ()) -> tuple[list[int], list[bool]]:
+        """The token ids of a conversation and which of them are learnt, without the image's pixels."""
         ids: list[int] = []
         mask: list[bool] = []
         said = iter(self._plain_ids(words_of(turns)))
+        answers = iter(zip((text for _, text in turns), unlearnt, strict=False))
         for kind, frame in self._frame(len(turns), turns[-1][1] is None):
             piece = next(said) if kind in SAID else frame
             ids += piece
-            mask += [kind in ("answer", "end")] * len(piece)
+            text, spans = next(answers, (None, ())) if kind == "answer" else (None, ())
+            mask += self._learnt(text, spans) if text and spans else [kind in ("answer", "end")] * len(piece)
         return ids, mask
+
+    def _learnt(self, text: str, spans: Sequence[Span]) -> list[bool]:
+        """Which tokens of an answer do not end inside one of the stretches."""
+        found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+        return [not any(start < end <= stop for start, stop in spans) for _, end in found["offset_mapping"]]
 
     def _frame(self, turns: int, opens: bool) -> list[tuple[str, list[int]]]:
         """Kinds and ids of the segments around the words; rendering a template costs more than tokenising an answer."""

@@ -50,6 +50,7 @@ LOWEST: dict[str, float] = {
     "data.augment.flip": 0,
     "data.augment.crops": 0,
     "data.augment.smallest": 0.05,
+    "data.wrong_rows": 0,
     "model.merge": 1,
     "loss.cells": 0,
     "optim.lr": 0,
@@ -67,6 +68,7 @@ HIGHEST: dict[str, float] = {
     "model.lora.dropout": 1,
     "data.augment.flip": 1,
     "data.augment.smallest": 1,
+    "data.wrong_rows": 1,
 }
 CHOICES: dict[str, Sequence[Any]] = {
     "trainer.precision": PRECISIONS,
