@@ -4,7 +4,17 @@ from grids import ODD_LABELS, label_grids
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from text4seg.descriptors import CODECS, LabelGrid, answer, encode, encode_many, max_text, parse, parse_strict
+from text4seg.descriptors import (
+    CODECS,
+    LabelGrid,
+    answer,
+    encode,
+    encode_many,
+    max_text,
+    parse,
+    parse_strict,
+    run_lengths,
+)
 
 
 def grid_of(*rows):
@@ -36,6 +46,15 @@ def test_the_other_codecs_on_an_example():
     grid = grid_of("o o c", "c c o")
     assert encode(grid, "irle") == "others *2| red car *3| others *1\n"
     assert encode(grid, "full") == "others| others| red car\n red car| red car| others\n"
+
+
+@given(label_grids())
+def test_run_lengths_are_the_counts_of_the_text_where_the_runs_end(grid):
+    found = run_lengths(grid.ids)
+    rows = encode(grid).removesuffix("\n").split("\n")
+    counts = [[int(run.rpartition("*")[2]) for run in row.split("| ")] for row in rows]
+    assert [[n for n in row.tolist() if n] for row in found] == counts
+    assert [np.flatnonzero(row).tolist() for row in found] == [(np.cumsum(row) - 1).tolist() for row in counts]
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -137,6 +137,24 @@ def test_what_is_stored(checkpoints, tmp_path) -> None:
     assert len(AutoTokenizer.from_pretrained(tmp_path)) == BYTES + 1
 
 
+def test_a_newline_ends_each_row_of_image_tokens_and_a_saved_model_knows_it(checkpoints, tmp_path) -> None:
+    plain, ended = (load_backbone(checkpoints.settings("clip+llama", row_ends=flag)) for flag in (False, True))
+    made = ended.processor
+    image, side = made.image_token_id, made.geometry.tokens_a_side
+    newline = made.tokenizer("\n", add_special_tokens=False)["input_ids"]
+    turns = [("Where?", "There.")]
+    (before, mask), (ids, learnt) = plain.processor.tokens(turns), made.tokens(turns)
+    start = ids.index(image)
+    square = ([image] * side + newline) * side
+    assert ids[start : start + len(square)] == square
+    assert ids[:start] + [image] * side**2 + ids[start + len(square) :] == before
+    assert sum(learnt) == sum(mask), "row ends are no part of the answer"
+    ended.save(tmp_path)
+    assert load_processor(ModelSettings("compose", path=str(tmp_path))).tokens(turns) == (ids, learnt)
+    with torch.inference_mode():
+        assert ended.model.eval()(**batch_of(ended)).logits.isfinite().all()
+
+
 def test_statistics_come_from_the_tower(checkpoints) -> None:
     geometry = load_processor(checkpoints.settings("siglip+llama")).geometry
     assert (list(geometry.mean), list(geometry.std)) == (MEAN, STD)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from checkpoints import picture
 
+from text4seg.descriptors import LabelGrid
 from text4seg.models.lora import apply_lora, choose_trained
 from text4seg.models.loss import answer_loss, cell_loss
 from text4seg.models.module import Text4SegModule
@@ -40,19 +42,26 @@ def test_cells_are_named_where_they_stand() -> None:
     assert cell_loss(hidden, torch.tensor([[-100, 0, -100]]), head).item() == pytest.approx(math.log(4))
     both = cell_loss(hidden, torch.tensor([[1, 1, -100]]), head).item()
     assert both == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+    assert cell_loss(hidden, torch.full((1, 3), -100), head).item() == 0, "rows longer than there are signs"
 
 
-def cells_module(weight: float, layer: int | None = None) -> Text4SegModule:
+GRID = LabelGrid(np.tile(np.array([[0, 1, 1, 1], [0, 0, 0, 0]], np.int32), (2, 1)), ("others", "red"))
+"""What the image tokens show; the lengths 1, 3 and 4 are named."""
+
+
+def cells_module(weight: float, layer: int | None = None, counts: float = 0.0) -> Text4SegModule:
     options = {"image": 32, "patch": 8, "width": 32, "vision_layers": 1, "language_layers": 3}
     settings = ModelSettings(path="random", options=options, lora=LoraSettings(enabled=False))
     backbone = load_backbone(settings)
     choose_trained(backbone, settings)
-    return Text4SegModule(backbone, LossSettings(cells=weight, cells_layer=layer), OptimSettings(), steps=1)
+    return Text4SegModule(
+        backbone, LossSettings(cells=weight, cells_layer=layer, counts=counts), OptimSettings(), steps=1
+    )
 
 
 def cells_batch(module: Text4SegModule, answer: str | None) -> dict[str, torch.Tensor]:
     made = module.backbone.processor
-    return made.collate([made.encode(picture(n), [(QUESTION, answer)], ["others", "red"] * 8) for n in range(2)])
+    return made.collate([made.encode(picture(n), [(QUESTION, answer)], GRID) for n in range(2)])
 
 
 def test_the_cells_loss_is_added_with_its_weight() -> None:
@@ -61,9 +70,23 @@ def test_the_cells_loss_is_added_with_its_weight() -> None:
     assert (batch["cells"] != -100).sum() == 2 * 16
     assert (batch["cells"][batch["input_ids"] == module.backbone.processor.image_token_id] != -100).all()
     alone = module.answer_loss({name: part for name, part in batch.items() if name != "cells"})
-    hidden = module.backbone.hidden_states_at(model_inputs(batch), None)[1]
+    _, (hidden,) = module.backbone.hidden_states_at(model_inputs(batch), [2])
     cells = cell_loss(hidden, batch["cells"], module.backbone.logits)
     assert module.answer_loss(batch).item() == pytest.approx(alone.item() + 0.5 * cells.item(), rel=1e-6)
+
+
+def test_behind_each_run_its_length_is_named_in_the_layer_above() -> None:
+    module, plain = cells_module(0.5, counts=0.25), cells_module(0.5)
+    batch = cells_batch(module, ANSWERS[2])
+    made = module.backbone.processor
+    for ids, counts in zip(batch["input_ids"], batch["counts"], strict=True):
+        start = int((ids == made.image_token_id).nonzero()[0, 0])
+        places = (counts != -100).nonzero()[:, 0].tolist()
+        named = {place - start: made.tokenizer.decode(int(counts[place])).strip(" *") for place in places}
+        assert named == {1: "1", 4: "3", 8: "4", 9: "1", 12: "3", 16: "4"}
+    _, (hidden,) = module.backbone.hidden_states_at(model_inputs(batch), [3])
+    third = cell_loss(hidden, batch["counts"], module.backbone.logits).item()
+    assert module.answer_loss(batch).item() == pytest.approx(plain.answer_loss(batch).item() + 0.25 * third, rel=1e-6)
 
 
 def test_without_answers_the_cells_teach_the_lower_layers_only() -> None:
@@ -149,7 +172,7 @@ def test_padding_to_a_multiple_changes_no_loss() -> None:
     module.backbone.core.set_attn_implementation("sdpa")  # the tiny model's own rounds to float32
     module.backbone.model.double().eval()
     made = module.backbone.processor
-    encoded = [made.encode(picture(n), [(QUESTION, a)], ["others", "red"] * 8) for n, a in enumerate(ANSWERS[:3])]
+    encoded = [made.encode(picture(n), [(QUESTION, a)], GRID) for n, a in enumerate(ANSWERS[:3])]
     longest = max(len(one.input_ids) for one in encoded)
     rounded = -(-longest // 16) * 16
     assert longest + 1 < rounded

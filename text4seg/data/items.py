@@ -109,11 +109,9 @@ def _written(
         yield _question(turn, variant, with_hint), said, row_spans(body, wrong, said.rindex(body)) if wrong else []
 
 
-def cell_labels(sample: Sample, variant: Variant, side: int) -> list[str]:
-    """What each of ``side * side`` image tokens shows of the first question's labels, row by row."""
-    labels = sample.turns[0].labels
-    grid = rasterize(sample.masks[0], labels, (side, side), variant.rule, ignore_value(sample.masks))
-    return [labels[i] for i in grid.ids.reshape(-1)]
+def shown_cells(sample: Sample, variant: Variant, side: int) -> LabelGrid:
+    """What ``side * side`` image tokens show of the first question's labels."""
+    return rasterize(sample.masks[0], sample.turns[0].labels, (side, side), variant.rule, ignore_value(sample.masks))
 
 
 def items(sample: Sample, variant: Variant, with_hint: bool) -> list[Item]:

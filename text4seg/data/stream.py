@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from text4seg.data.augment import augmented
 from text4seg.data.image import open_image
-from text4seg.data.items import cell_labels, conversation, flawed_conversation
+from text4seg.data.items import conversation, flawed_conversation, shown_cells
 from text4seg.data.lanes import Lane, Read, read
 from text4seg.data.order import generator, shards_of
 from text4seg.data.position import Cursor, Place, Position
@@ -24,7 +24,7 @@ from text4seg.data.settings import DataSettings
 from text4seg.data.shards.read import Record
 from text4seg.data.types import Sample
 from text4seg.data.variants import Curriculum, Variant
-from text4seg.descriptors import BROKEN, Span
+from text4seg.descriptors import BROKEN, LabelGrid, Span
 from text4seg.models.processor import Encoded, Processor, Turns
 
 NAMED = 5
@@ -208,7 +208,7 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         image, sample = augmented(image, sample, self.settings.augment, augment)
         turns, wrong = self._conversation(sample, variant, generator("rows", self.seed, epoch, record.key))
         side = None if sample.turns[0].task == "text" else self.cells_a_side
-        cells = None if side is None else cell_labels(sample, variant, side)
+        cells = None if side is None else shown_cells(sample, variant, side)
         return encode_checked(self.processor, image, sample.key, turns, self.settings.max_length, cells, wrong)
 
     def _conversation(self, sample: Sample, variant: Variant, rng: random.Random) -> tuple[Turns, list[list[Span]]]:
@@ -226,7 +226,7 @@ def encode_checked(
     key: str,
     turns: Turns,
     max_length: int,
-    cells: Sequence[str] | None = None,
+    cells: LabelGrid | None = None,
     unlearnt: Sequence[Sequence[Span]] = (),
 ) -> Encoded:
     """Tokenise a conversation and refuse one that is too long.

@@ -8,7 +8,7 @@ Source: Text4Seg (arXiv 2410.09855), section 3.
 """
 
 from .ceiling import Overlap, ceiling, overlap
-from .codecs import CODECS, answer, encode, encode_many, max_text
+from .codecs import CODECS, STAR, answer, encode, encode_many, max_text, run_lengths
 from .grid import OTHERS, Decoded, LabelGrid, Repair
 from .labels import check_labels, normalise
 from .paint import METHODS, paint
@@ -23,6 +23,7 @@ __all__ = [
     "METHODS",
     "OTHERS",
     "RULES",
+    "STAR",
     "Decoded",
     "DescriptorError",
     "LabelGrid",
@@ -42,5 +43,6 @@ __all__ = [
     "parse_strict",
     "rasterize",
     "row_spans",
+    "run_lengths",
     "with_wrong_rows",
 ]

@@ -138,6 +138,15 @@ def _run_ends(flat: NDArray[np.int32], line: int) -> NDArray[np.intp]:
     return last.nonzero()[0]
 
 
+def run_lengths(ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How long the run is that ends in each cell, as ``rrle`` counts it; 0 where the run goes on. ``[R, C]`` both."""
+    rows, cols = ids.shape
+    flat = np.zeros(rows * cols, np.int64)
+    ends = _run_ends(ids.reshape(-1), cols)
+    flat[ends] = np.diff(ends, prepend=-1)
+    return flat.reshape(rows, cols)
+
+
 def _interleave(
     flat: NDArray[np.int32], ends: NDArray[np.intp], marks: NDArray[np.intp], heads: list[str], line: int
 ) -> list[str]:

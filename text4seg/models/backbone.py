@@ -6,6 +6,7 @@ Axis legend: B batch, T tokens, D width of the language model, V vocabulary, N s
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,23 +62,16 @@ class Backbone:
         """Last hidden states ``[B, T, D]``, before the language-model head."""
         return self.core.model(**inputs, use_cache=False).last_hidden_state
 
-    def hidden_states_at(self, inputs: dict[str, Tensor], layer: int | None) -> tuple[Tensor, Tensor]:
-        """Last hidden states, and those behind `layer` decoder layers, RMS-normalised; both ``[B, T, D]``.
-
-        Args:
-            inputs: as `hidden_states`.
-            layer: None takes half of the layers.
-
-        Raises:
-            ValueError: the decoder has no such layer.
-        """
-        layers = self.core.config.get_text_config().num_hidden_layers
-        number = (layers + 1) // 2 if layer is None else layer
-        if not 1 <= number <= layers:
-            raise ValueError(f"`loss.cells_layer` must be 1 to {layers}, the decoder's layers, got {number}.")
+    def hidden_states_at(self, inputs: dict[str, Tensor], layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Last hidden states, and those behind so many decoder layers, RMS-normalised; all ``[B, T, D]``."""
         out = self.core.model(**inputs, use_cache=False, output_hidden_states=True)
-        middle_BTD = out.hidden_states[number]
-        return out.last_hidden_state, functional.rms_norm(middle_BTD, middle_BTD.shape[-1:])
+        middle = [out.hidden_states[number] for number in layers]
+        return out.last_hidden_state, [functional.rms_norm(state, state.shape[-1:]) for state in middle]
+
+    @property
+    def depth(self) -> int:
+        """Number of decoder layers."""
+        return int(self.core.config.get_text_config().num_hidden_layers)
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Logits ``[N, V]`` of some positions only."""

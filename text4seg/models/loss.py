@@ -15,7 +15,7 @@ IGNORE_LABEL = -100
 
 
 def cell_loss(hidden_BTD: Tensor, cells_BT: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
-    """Cross-entropy of the labels that image tokens name, mean over the tokens that have to.
+    """Cross-entropy of what image tokens name, labels or lengths of runs, mean over the tokens that have to.
 
     Args:
         hidden_BTD: last hidden states.
@@ -23,6 +23,8 @@ def cell_loss(hidden_BTD: Tensor, cells_BT: Tensor, head: Callable[[Tensor], Ten
         head: hidden states ``[N, D]`` -> logits ``[N, V]``.
     """
     asked_BT = cells_BT != IGNORE_LABEL
+    if not asked_BT.any():
+        return 0.0 * hidden_BTD.sum()
     return functional.cross_entropy(head(hidden_BTD[asked_BT]).float(), cells_BT[asked_BT])
 
 

@@ -66,11 +66,21 @@ class Text4SegModule(LightningModule):
         if "cells" not in batch or not weight:
             hidden_BTD = self.backbone.hidden_states(inputs)
             return answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
-        hidden_BTD, middle_BTD = self.backbone.hidden_states_at(inputs, self.loss.cells_layer)
-        cells = weight * cell_loss(middle_BTD, batch["cells"], head)
+        layer = self._cells_layer()
+        hidden_BTD, middle = self.backbone.hidden_states_at(inputs, (layer, min(layer + 1, self.backbone.depth)))
+        cells = weight * cell_loss(middle[0], batch["cells"], head)
+        if self.loss.counts:
+            cells = cells + self.loss.counts * cell_loss(middle[1], batch["counts"], head)
         if (batch["labels"] == IGNORE_LABEL).all():  # a curriculum may begin with nothing but cells
             return cells + 0.0 * hidden_BTD.sum()  # ranks wait for the gradients of every layer
         return cells + answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
+
+    def _cells_layer(self) -> int:
+        layers, asked = self.backbone.depth, self.loss.cells_layer
+        number = (layers + 1) // 2 if asked is None else asked
+        if not 1 <= number <= layers:
+            raise ValueError(f"`loss.cells_layer` must be 1 to {layers}, the decoder's layers, got {number}.")
+        return number
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one micro-batch."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 from transformers import PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 
-from text4seg.descriptors import Span
+from text4seg.descriptors import STAR, LabelGrid, Span, run_lengths
 from text4seg.models.chat import IMAGE, LLAVA, SAID, Layout, Turns, skeleton, words_of
 
 IMAGE_FILE = "preprocessor_config.json"
-TARGETS = ("labels", "cells")
+TARGETS = ("labels", "cells", "counts")
 """What `Processor.collate` makes for the losses; the rest of a batch goes into the model."""
+
+SIGNS = string.digits + string.ascii_uppercase
+"""What a length of 0 to 35 is called where one token has to say it."""
 
 Triple = tuple[float, float, float]
 
@@ -52,7 +57,8 @@ class ImageGeometry:
         side = math.isqrt(self.num_tokens)
         if side * side != self.num_tokens:
             raise ValueError(
-                f"`loss.cells` needs image tokens that form a square; this backbone has {self.num_tokens} a picture."
+                f"`loss.cells` and `model.row_ends` need image tokens that form a square; this backbone has "
+                f"{self.num_tokens} a picture."
             )
         return side
 
@@ -83,12 +89,15 @@ class Encoded:
         answer_mask: True where the token is learnt: those of answers (the end-of-turn token included).
         images: the picture's tensors as `ImageGeometry.tensors` makes them.
         cells: for each image token, the token id that it has to name; None where it is not asked.
+        counts: for each image token, the token id of the length of the run of cells that ends with it, -100 where the
+            run goes on; the position behind the token has to name it.
     """
 
     input_ids: list[int]
     answer_mask: list[bool]
     images: dict[str, Tensor]
     cells: list[int] | None = None
+    counts: list[int] | None = None
 
 
 class Processor:
@@ -103,6 +112,7 @@ class Processor:
         layout: what `text4seg_v1` means for this family.
         frame: special tokens before and behind the image's own.
         placeholder: what the chat template writes for an image; None: it knows text only.
+        row_ends: a newline stands behind each row of the square of image tokens; also where the tokenizer says so.
     """
 
     def __init__(
@@ -115,6 +125,7 @@ class Processor:
         layout: Layout = LLAVA,
         frame: tuple[str, str] = ("", ""),
         placeholder: str | None = None,
+        row_ends: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.geometry = geometry
@@ -126,6 +137,9 @@ class Processor:
         # Kept with the tokenizer, beside its chat template, so that a saved checkpoint knows it.
         self.image_place: str = image_place or tokenizer.init_kwargs.get("image_place", "first")
         tokenizer.init_kwargs["image_place"] = self.image_place
+        self.row_ends: bool = row_ends or tokenizer.init_kwargs.get("row_ends", False)
+        if self.row_ends:
+            tokenizer.init_kwargs["row_ends"] = True
         self._frames: dict[tuple[int, bool], list[tuple[str, list[int]]]] = {}
 
     @property
@@ -138,7 +152,7 @@ class Processor:
         self,
         image: Image.Image,
         turns: Turns,
-        cells: Sequence[str] | None = None,
+        cells: LabelGrid | None = None,
         unlearnt: Sequence[Sequence[Span]] = (),
     ) -> Encoded:
         """Tokenise a conversation about one image.
@@ -149,15 +163,18 @@ class Processor:
         Args:
             image: any size.
             turns: questions and answers.
-            cells: the labels that the image tokens have to name.
+            cells: what the image tokens show, where they have to name it; as many as there are image tokens.
             unlearnt: for each answer the stretches of it that are read but not learnt; empty: there are none.
 
         Raises:
             ValueError: a question or an answer holds the image token as a plain word of the vocabulary.
         """
         ids, mask = self.tokens(turns, unlearnt)
-        named = None if cells is None else self._first_tokens(cells)
-        return Encoded(ids, mask, self.geometry.tensors(image), named)
+        images = self.geometry.tensors(image)
+        if cells is None:
+            return Encoded(ids, mask, images)
+        labels = [label for row in cells.words() for label in row]
+        return Encoded(ids, mask, images, self._first_tokens(labels), self._counts(run_lengths(cells.ids)))
 
     def tokens(self, turns: Turns, unlearnt: Sequence[Sequence[Span]] = ()) -> tuple[list[int], list[bool]]:
         """The token ids of a conversation and which of them are learnt, without the image's pixels."""
@@ -190,10 +207,16 @@ class Processor:
         before, after = self.frame
         for number, part in enumerate(text.replace(IMAGE, before + IMAGE + after).split(IMAGE)):
             if number:
-                ids += [self.image_token_id] * self.geometry.num_tokens
+                ids += self._image_ids()
             if part:
                 ids += self.tokenizer(part, add_special_tokens=False)["input_ids"]
         return ids
+
+    def _image_ids(self) -> list[int]:
+        if not self.row_ends:
+            return [self.image_token_id] * self.geometry.num_tokens
+        side = self.geometry.tokens_a_side
+        return ([self.image_token_id] * side + self.tokenizer("\n", add_special_tokens=False)["input_ids"]) * side
 
     def _plain_ids(self, texts: list[str]) -> list[list[int]]:
         """Ids of the words of a user, in which names of special tokens are words and no picture has its place."""
@@ -209,6 +232,11 @@ class Processor:
         known = {name: ids[0] for name, ids in zip(names, self._plain_ids([f"{n}|" for n in names]), strict=True)}
         return [known[label] for label in labels]
 
+    def _counts(self, lengths: NDArray[np.int64]) -> list[int]:
+        """One sign a length, as far as signs go: the token that a star and the sign end with."""
+        signs = self._plain_ids([f"{STAR}{sign}" for sign in SIGNS])
+        return [signs[n][-1] if 0 < n < len(signs) else -100 for n in lengths.reshape(-1)]
+
     def collate(
         self, batch: Sequence[Encoded], side: str = "right", pad_to_multiple_of: int = 1, max_length: int | None = None
     ) -> dict[str, Tensor]:
@@ -223,7 +251,7 @@ class Processor:
         Returns:
             ``input_ids`` and ``attention_mask`` ``[B, T]``, the images' tensors (``pixel_values`` ``[B, 3, S, S]``);
             where image tokens have to name their cells also ``cells`` ``[B, T]``: the token that each position names,
-            -100 elsewhere.
+            -100 elsewhere, and ``counts`` ``[B, T]``, alike for the lengths of runs.
         """
         longest = max(len(e.input_ids) for e in batch)
         rounded = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
@@ -242,10 +270,13 @@ class Processor:
         if side == "right":
             out["labels"] = labels
         if any(e.cells is not None for e in batch):
-            out["cells"] = torch.full_like(ids, -100)
+            out["cells"], out["counts"] = torch.full_like(ids, -100), torch.full_like(ids, -100)
             for row, e in enumerate(batch):
+                places = (ids[row] == self.image_token_id).nonzero()[:, 0]
                 if e.cells is not None:
-                    out["cells"][row, ids[row] == self.image_token_id] = torch.tensor(e.cells)
+                    out["cells"][row, places] = torch.tensor(e.cells)
+                if e.counts is not None:
+                    out["counts"][row, places + 1] = torch.tensor(e.counts)
         return out
 
     def save(self, folder: str | Path) -> None:

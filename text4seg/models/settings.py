@@ -40,6 +40,8 @@ class ModelSettings:
     """compose: keep only the first so many decoder layers."""
     merge: int = 1
     """compose: so many by so many patches become one image token (their features side by side); fewer tokens make faster steps."""
+    row_ends: bool = False
+    """compose: a newline behind each row of image tokens, as an answer has one behind each of its rows."""
     cache_features: str | None = None
     """compose: folder in which the frozen tower's features of every picture are kept, so that each is looked at once; also across runs."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -82,6 +84,8 @@ class LossSettings:
     """Weight of a second loss: each image token names the label of its cell through the LM head (its first token). What makes grounding appear in a model that starts from random weights; needs image tokens that form a square."""
     cells_layer: int | None = None
     """Decoder layer behind which they are named; null: half of the layers, so that the layers above can read what was found."""
+    counts: float = 0.0
+    """Weight of a third loss, where there is one on cells: behind each run of equal cells the image tokens name its length, in the layer above. What makes columns be read and not guessed."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ LOWEST: dict[str, float] = {
     "data.wrong_rows": 0,
     "model.merge": 1,
     "loss.cells": 0,
+    "loss.counts": 0,
     "optim.lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_ratio": 0,
@@ -113,7 +114,11 @@ def check(config: Config) -> None:
             "`model.quantize` freezes the weights it holds; train them through `model.lora.enabled: true`."
         )
     _check_ways(config)
-    only = [name for name, usual in (("merge", 1), ("cache_features", None)) if getattr(config.model, name) != usual]
+    only = [
+        name
+        for name, usual in (("merge", 1), ("row_ends", False), ("cache_features", None))
+        if getattr(config.model, name) != usual
+    ]
     if only and config.model.family != "compose":
         raise ValueError(f"`model.{only[0]}` is for family compose, not {config.model.family}; take it away.")
     for name in ("train", "val"):

@@ -123,7 +123,8 @@ def _saved_processor(settings: ModelSettings, path: str) -> Processor:
         raise ValueError(f"`model.merge` must be {config.merge} for {path!r}, got {settings.merge}.")
     geometry = ImageGeometry(config.image_size, config.patches // config.merge**2, *image_statistics(path))
     tokenizer = local_or_hub(AutoTokenizer, path)
-    return _checked(Processor(tokenizer, geometry, config.image_token_id, settings.chat, settings.image_place))
+    words = settings.chat, settings.image_place
+    return _checked(Processor(tokenizer, geometry, config.image_token_id, *words, row_ends=settings.row_ends))
 
 
 def _saved(settings: ModelSettings, path: str) -> Backbone:
@@ -163,7 +164,8 @@ def _parts(settings: ModelSettings) -> Parts:
 def _processor(settings: ModelSettings, parts: Parts) -> Processor:
     of = open_clip_statistics if parts.vision.startswith(PREFIX) else image_statistics
     geometry = ImageGeometry(parts.side, parts.facts.patches // settings.merge**2, *of(parts.vision))
-    return _checked(Processor(parts.tokenizer, geometry, parts.image_token_id, settings.chat, settings.image_place))
+    words = settings.chat, settings.image_place
+    return _checked(Processor(parts.tokenizer, geometry, parts.image_token_id, *words, row_ends=settings.row_ends))
 
 
 def _checked(made: Processor) -> Processor:
