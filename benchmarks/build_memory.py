@@ -4,8 +4,8 @@
 
 Records are lines of run lengths over one picture of 16x16 pixels (`rle` source), each with a label of its own; they go
 through `build` and then, for one epoch, through the training stream, as batches. Each step has a process of its own.
-Printed are the peaks of resident memory, how much of it was there before the first record (the libraries), and records
-a second. A million records take 5 GB of disk.
+Printed are the peaks of resident memory on the way, at 1,000, 3,000, 10,000, ... records, how much of it was there
+before the first record (the libraries), and records a second. A million records take 5 GB of disk.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from PIL import Image
 
 MEASURE, BATCH = "--measure", 8
+MARKS = [digit * 10**power for power in range(3, 7) for digit in (1, 3)]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,15 +34,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--folder", type=Path, help="where the records are written, and removed again")
     given = parser.parse_args(argv)
-    print(f"{'records':>9} {'step':>7} {'peak MB':>8} {'before MB':>10} {'records/s':>10}")
+    print(f"{'records':>9} {'of':>9} {'step':>7} {'peak MB':>8} {'before MB':>10} {'records/s':>10}", flush=True)
     for count in given.records:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             write(Path(folder), count)
             for step in STEPS:
-                command = [sys.executable, __file__, MEASURE, step, folder, str(given.shards)]
-                told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-                peak, before, seconds = map(float, told[-3:])
-                print(f"{count:9d} {step:>7} {peak:8.0f} {before:10.0f} {count / seconds:10.0f}", flush=True)
+                command = [sys.executable, __file__, MEASURE, step, folder, str(given.shards), str(count)]
+                subprocess.run(command, check=True)
 
 
 def write(root: Path, count: int) -> None:
@@ -54,19 +53,42 @@ def write(root: Path, count: int) -> None:
             lines.write(json.dumps(row) + "\n")
 
 
-def build_step(folder: Path, shards: int) -> float:
-    """Build the set; MB before the first record."""
+class Peaks:
+    """Prints the peak whenever so many records have passed, the last time at the end.
+
+    Args:
+        step: what is measured.
+        count: records of the set.
+    """
+
+    def __init__(self, step: str, count: int) -> None:
+        self.step, self.count, self.before, self.start = step, count, peak(), time.perf_counter()
+        self.at = [*(at for at in MARKS if at < count), count]
+
+    def passed(self, records: int) -> None:
+        """Note that so many records are done."""
+        if self.at and records >= self.at[0]:
+            self.at = [at for at in self.at if at > records]
+            rate = records / (time.perf_counter() - self.start)
+            line = f"{records:9d} {self.count:9d} {self.step:>7} {peak():8.0f} {self.before:10.0f} {rate:10.0f}"
+            print(line, flush=True)
+
+
+def build_step(folder: Path, shards: int, count: int) -> None:
+    """Build the set."""
     from text4seg.data.settings import BuildSettings
     from text4seg.data.shards.build import build
 
     options = {"annotations": str(folder / "all.jsonl"), "images": str(folder)}
-    before = peak()
-    build(BuildSettings("rle", options, "referring", shards=shards), folder / "set", (4, 4), "rrle", "center")
-    return before
+    settings = BuildSettings("rle", options, "referring", shards=shards)
+    peaks = Peaks("build", count)
+    # The last line comes behind the index, which is made of all shards.
+    build(settings, folder / "set", (4, 4), "rrle", "center", tell=lambda done: peaks.passed(min(done, count - 1)))
+    peaks.passed(count)
 
 
-def stream_step(folder: Path, shards: int) -> float:
-    """Take an epoch of batches from the training stream; MB before the first record."""
+def stream_step(folder: Path, shards: int, count: int) -> None:
+    """Take an epoch of batches from the training stream."""
     from text4seg.data.lanes import lanes_of
     from text4seg.data.position import Position
     from text4seg.data.settings import DataSettings
@@ -80,9 +102,10 @@ def stream_step(folder: Path, shards: int) -> float:
     processor.geometry = replace(processor.geometry, side=16)
     lanes = lanes_of({"set": (folder / "set", index, None)})
     stream = TrainStream(lanes, settings, processor, 0, Seat(), Position.start(1), lambda batch: 0.0)
-    before = peak()
-    assert sum(len(batch["origin"].keys) for batch in islice(stream, index.samples // BATCH)) > index.samples - BATCH
-    return before
+    peaks, taken = Peaks("stream", count), 0
+    for batch in islice(stream, -(-count // BATCH)):
+        taken += len(batch["origin"].keys)
+        peaks.passed(taken)
 
 
 STEPS = {"build": build_step, "stream": stream_step}
@@ -93,15 +116,8 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(step: str, folder: Path, shards: int) -> None:
-    """Do one step; print peak MB, MB before the first record, seconds."""
-    start = time.perf_counter()
-    before = STEPS[step](folder, shards)
-    print(peak(), before, time.perf_counter() - start)
-
-
 if __name__ == "__main__":
     if sys.argv[1:2] == [MEASURE]:
-        measure(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+        STEPS[sys.argv[2]](Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
     else:
         main()
