@@ -15,7 +15,8 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 # Of the checkpoints themselves: InternVL2-8B's published index states 16,150,730,752 bytes in two a parameter. That of
 # Qwen-VL-Chat-Int4 states 9,731,786,240: what these parameters take when the decoder's are packed as GPTQ does. That of
 # a fine-tuned Qwen2-VL-7B states 16,582,751,232. DeepSeek-VL's files hold 3.95 and 14.69 GB, with a head
-# of SigLIP's that is never used.
+# of SigLIP's that is never used. The counts of LLaVA-1.5-7B, Qwen2.5-VL, Qwen3-VL, Gemma 3, SmolVLM2 and of InternVL2.5
+# with 2B, 8B and 26B (InternVL2's sizes) are those that others print for the loaded checkpoints (docs/backbones.md).
 PARAMETERS = {
     "internvl2": 16_150_730_752 // 2,
     "internvl2_1b": 938_158_976,

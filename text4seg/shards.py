@@ -5,7 +5,7 @@
     python -m text4seg.shards build --check --source semantic options.layout=ade20k options.root=DIR
     python -m text4seg.shards verify DIR...
     python -m text4seg.shards inspect DIR [--json]
-    python -m text4seg.shards stats DIR [--grids 16 32] [--tokenizer PATH] [--plot FILE.png]
+    python -m text4seg.shards stats DIR [--grids 16 32] [--config conf/X.yaml | --tokenizer PATH] [--plot FILE.png]
     python -m text4seg.shards show DIR --out FILE.png [--limit 12]
 
 Keys of build: `text4seg/data/settings.py` (shards, seed, limit, task, ...), options.KEY and task_options.KEY of
@@ -61,8 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("folder", type=Path, metavar="DIR")
     stats.add_argument("--grids", nargs="+", type=int, default=[16, 24, 32], metavar="N", help="cells a side")
     stats.add_argument("--rules", nargs="+", default=["center", "labelled", "majority", "coverage"], metavar="RULE")
-    stats.add_argument("--tokenizer", metavar="PATH", help="count its tokens (default: characters)")
-    stats.add_argument("--max-length", type=int, default=2048, metavar="N", help="count longer answers")
+    counter = stats.add_mutually_exclusive_group()
+    counter.add_argument("--tokenizer", metavar="PATH", help="count its tokens of answers (default: characters)")
+    counter.add_argument("--config", type=Path, metavar="FILE", help="count whole conversations as fit makes them")
+    stats.add_argument(
+        "--set", nargs="+", default=[], metavar="key=value", help="over the configuration: model.path=DIR"
+    )
+    stats.add_argument("--max-length", type=int, metavar="N", help="count what is longer (the configuration's; 2048)")
     stats.add_argument("--limit", type=int, metavar="N", help="look at so many samples only")
     stats.add_argument("--plot", type=Path, metavar="FILE.png")
     stats.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -142,13 +147,22 @@ def _stats(given: argparse.Namespace) -> int:
 
     if min(given.grids) < 1 or max(given.grids) > 1024:
         raise ValueError(f"--grids must be 1 to 1024 cells a side, got {given.grids}.")
-    tokens = len
+    tokens, training, longest = len, None, given.max_length or 2048
     if given.tokenizer:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(given.tokenizer)
-        tokens = partial(_tokens, tokenizer)
-    found = statistics(given.folder, given.grids, given.rules, tokens, given.max_length, given.limit)
+        tokens = partial(_tokens, AutoTokenizer.from_pretrained(given.tokenizer))
+    if given.config:
+        from text4seg.config import load
+        from text4seg.data.shards.stats import Training
+        from text4seg.models.registry import load_processor
+
+        config = load(given.config, given.set)
+        processor = load_processor(config.model)
+        tokens = partial(_tokens, processor.tokenizer)
+        training = Training(config.data, lambda turns: len(processor.tokens(turns)[0]))
+        longest = given.max_length or config.data.max_length
+    found = statistics(given.folder, given.grids, given.rules, tokens, longest, given.limit, training)
     if given.plot:
         plot(found, given.plot)
     if given.json:
@@ -157,8 +171,9 @@ def _stats(given: argparse.Namespace) -> int:
     from rich.console import Console
 
     Console(highlight=False).print(statistics_table(found))
-    unit = "tokens" if given.tokenizer else "characters"
-    print(f"lengths of answers in {unit}, longer than {given.max_length} counted; training adds question and picture")
+    unit = "characters" if tokens is len else "tokens"
+    rest = "conversations are whole, as fit counts them" if training else "training adds question and picture"
+    print(f"lengths of answers in {unit}, longer than {longest} counted; {rest}")
     print(
         f"{found['repeated_images']} of {found['samples']} pictures and {found['repeated_questions']} questions repeat"
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
-from published import DOT, EDGE, LEFT, SLIVER, TOP, WRITERS, H, W, _coco, box, picture, values, write
+from published import DOT, EDGE, LEFT, SLIVER, TOP, WRITERS, H, W, _coco, box, palette, picture, values, write
 from shard_sets import WordProcessor, data_settings
 
 from text4seg import shards as door
@@ -118,6 +119,46 @@ def test_check_names_what_is_missing_and_where_to_get_it(miniature, tmp_path, ca
     told = capsys.readouterr().out
     assert "MISSING" in told
     assert "get it from" in told
+
+
+def test_check_of_conversations_names_file_and_folder(tmp_path, capsys):
+    words = [f"options.annotations={tmp_path / 'mix.json'}", f"options.images={tmp_path / 'pictures'}", "task=text"]
+    asked = ["build", "--check", "--source", "dialogue", *words]
+    assert door.main(asked) == 1
+    told = capsys.readouterr().out
+    assert told.count("MISSING") == 2
+    assert "llava_v1_5_mix665k.json" in told
+    talk = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "That."}]
+    (tmp_path / "mix.json").write_text(json.dumps([{"id": "a", "image": "a.jpg", "conversations": talk}]))
+    picture(tmp_path / "pictures" / "a.jpg")
+    assert door.main(asked) == 0
+    assert "first picture: 0000000, 12x16" in capsys.readouterr().out
+
+
+def test_check_reports_a_word_that_stands_for_several_classes(tmp_path, capsys):
+    source, options, _ = write(palette, tmp_path / "set")
+    (tmp_path / "set" / "synonyms.txt").write_text("sky, air, heaven\nwood, air\n")
+    assert door.main(["build", "--check", "--source", source, f"options.root={options['root']}"]) == 0
+    assert "one word, several classes: air = wood, sky" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["context459", "mapillary", "ade847"])
+def test_class_names_are_those_of_the_set_s_own_file(tmp_path, layout):
+    """The package brings none of these three; a name that the file does not have is in no example."""
+    source, options, expected = write(WRITERS[NAMES.index(layout)], tmp_path / "set")
+    path = {"context459": "labels.txt", "mapillary": "config_v2.0.json", "ade847": "classes.txt"}[layout]
+    words = [word for masks in expected.values() for word in masks]
+    text = (tmp_path / "set" / path).read_text()
+    for word in words:
+        text = re.sub(rf"\b{word}\b", f"{word} renamed", text)
+    (tmp_path / "set" / path).write_text(text)
+    labels = {label for example in examples(source, options, 0) for label in example.labels}
+    assert {f"{word} renamed" for word in words} <= labels
+    assert not labels & set(words)
+    (tmp_path / "set" / path).unlink()
+    assert not all(need.found() for need in needs(source, options))
+    with pytest.raises(ValueError, match=re.escape(path)):
+        list(examples(source, options, 0))
 
 
 def test_instances_are_numbered_from_left_to_right(tmp_path):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.registry import _registry
 from shard_sets import WordProcessor, data_settings, flip, make, shard
 
 from text4seg.data.datamodule import ShardDataModule
@@ -38,6 +43,39 @@ def test_training_reads_through_the_cache(folder, tmp_path):
     Index.load(remote)
     shard(folder).unlink()  # the copy serves
     assert (remote / "shard-00000.tar").is_file()
+
+
+@pytest.mark.parametrize("scheme", ["gs", "hf"])
+def test_other_stores_are_asked_through_fsspec(folder, tmp_path, monkeypatch, scheme):
+    """What the store's own library does with a path is not covered: a folder stands for it."""
+    asked: list[str] = []
+
+    class Store(AbstractFileSystem):
+        protocol, cachable = scheme, False
+
+        def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+            asked.append(path)
+            return Path(str(path).replace("owner/sets", str(tmp_path))).open(mode)
+
+    monkeypatch.setitem(_registry, scheme, Store)
+    settings = data_settings(
+        train=SplitSettings(f"{scheme}://owner/sets/set"), cache=str(tmp_path / "cache"), workers=0
+    )
+    found = ShardDataModule(settings, WordProcessor())
+    found.setup("fit")
+    near = ShardDataModule(data_settings(train=SplitSettings(str(folder)), workers=0), WordProcessor())
+    near.setup("fit")
+    stream, expected = iter(found.train_dataloader()), iter(near.train_dataloader())
+    assert [next(stream)["texts"] for _ in range(6)] == [next(expected)["texts"] for _ in range(6)]
+    assert sorted(set(asked)) == [
+        f"owner/sets/set/{name}" for name in ["index.json", *(shard(folder, n).name for n in range(4))]
+    ]
+    assert len(asked) == len(set(asked)) == 5, "each file is fetched once"
+    shard(folder, 1).unlink()
+    remote = RemoteFolder(f"{scheme}://owner/sets/set", tmp_path / "empty")
+    Index.load(remote)
+    with pytest.raises(ValueError, match=rf"{scheme}://owner/sets/set/shard-00001\.tar cannot be fetched"):
+        remote / "shard-00001.tar"
 
 
 def test_a_changed_shard_is_not_used(folder, tmp_path):

@@ -142,6 +142,27 @@ def test_the_first_authors_layout_loads_and_is_saved_as_transformers_own(origina
     assert again.processor.tokens([("Q?", "A")]) == backbone.processor.tokens([("Q?", "A")])
 
 
+def logits_of(path: Path, **held) -> torch.Tensor:
+    backbone = load_backbone(ModelSettings("deepseek_vl", path=str(path), **held))
+    batch = backbone.processor.collate([backbone.processor.encode(picture(0), [("where?", "here")])], side="left")
+    with torch.inference_mode():
+        return backbone.model(**batch).logits
+
+
+def test_the_first_authors_layout_can_be_spread(original) -> None:
+    _, path = original
+    assert torch.equal(logits_of(path, device_map="auto"), logits_of(path))
+
+
+@pytest.mark.parametrize("original", ["single"], indirect=True)
+def test_the_first_authors_layout_can_be_packed(original) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install 'text4seg[quantize]'")
+    _, path = original
+    whole, packed = logits_of(path), logits_of(path, quantize=8)
+    assert not torch.equal(whole, packed)
+    assert torch.nn.functional.cosine_similarity(whole.flatten(), packed.flatten(), dim=0) > 0.99
+
+
 def test_a_lost_aligner_is_an_error(original) -> None:
     _, path = original
     index = path / "model.safetensors.index.json"

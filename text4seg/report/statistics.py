@@ -10,11 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 COLUMNS = ("set", "grid", "rule", "objects lost", "ceiling cIoU", "ceiling gIoU", "length: median", "99 %", "longer")
+WHOLE = ("conversation: median", "99 %", "left out")
+"""Columns of what a configuration makes of the samples."""
 
 
 def statistics_table(found: Mapping[str, Any]) -> Table:
     """One line a data set, grid and rule."""
-    table = Table(*COLUMNS, title=Text(str(found["folder"])), title_justify="left")
+    whole = any("conversations" in row for row in found["grids"])
+    table = Table(*COLUMNS, *(WHOLE if whole else ()), title=Text(str(found["folder"])), title_justify="left")
     for row in found["grids"]:
         cells = (
             row["source"],
@@ -23,12 +26,15 @@ def statistics_table(found: Mapping[str, Any]) -> Table:
             f"{row['lost']} of {row['objects']}",
             f"{row['ceiling_cIoU']:.3f}",
             f"{row['ceiling_gIoU']:.3f}",
-            str(row["length"]["median"]),
-            str(row["length"]["99 %"]),
-            f"{row['longer']:.1%}",
+            *_spread(row),
+            *(_spread(row["conversations"]) if whole else ()),
         )
         table.add_row(*map(Text, cells))
     return table
+
+
+def _spread(lengths: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(lengths["length"]["median"]), str(lengths["length"]["99 %"]), f"{lengths['longer']:.1%}"
 
 
 def plot(found: Mapping[str, Any], path: Path) -> None:

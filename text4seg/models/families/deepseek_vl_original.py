@@ -12,11 +12,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import (
-    AutoModelForImageTextToText,
-    AutoTokenizer,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     DeepseekVLConfig,
     DeepseekVLHybridConfig,
     DeepseekVLHybridImageProcessor,
@@ -25,11 +23,12 @@ from transformers import (
     DeepseekVLProcessor,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 
 from text4seg.models.families.llava_original import read_weights
 from text4seg.models.integrity import integrity, refuse_incomplete
-from text4seg.models.loading import local_or_hub
+from text4seg.models.loading import held, local_or_hub, quiet
 from text4seg.models.settings import ModelSettings
 
 IMAGE_TOKEN = "<image_placeholder>"
@@ -136,8 +135,9 @@ def own_processor(raw: dict[str, Any], path: str, template: str) -> DeepseekVLPr
     Raises:
         ValueError: its tokenizer cannot be read.
     """
+    # Its configuration calls the tokenizer a Llama's, whose class has splits of its own; the file says what it is.
     named = {"image_token": IMAGE_TOKEN}
-    tokenizer = local_or_hub(AutoTokenizer, path, extra_special_tokens=named)
+    tokenizer = local_or_hub(PreTrainedTokenizerFast, path, extra_special_tokens=named)
     params = raw["vision_config"]["params"]
     low = params.get("low_res_cfg", params)
     size = {"height": low["image_size"], "width": low["image_size"]}
@@ -162,25 +162,19 @@ def load_original(path: str, config: PreTrainedConfig, settings: ModelSettings) 
     """The native model with a published checkpoint's weights, and its line for the run stamp.
 
     Raises:
-        ValueError: weights are missing, unknown or of other shapes; or `quantize` or `device_map` is set, which needs
-            the community's layout.
+        ValueError: weights are missing, unknown or of other shapes; or `quantize` without its package.
     """
-    if settings.quantize or settings.device_map:
-        raise ValueError(
-            f"`model.quantize` and `model.device_map` need transformers' own layout, {path!r} is in the first "
-            "authors'; take its twin below deepseek-community/."
+    kind: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    with quiet():  # transformers would list the same keys as a table
+        model, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=native_weights(read_weights(path)),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **held(settings),
         )
-    dtype = getattr(torch, settings.dtype)
-    weights = native_weights(read_weights(path))
-    model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
-    wanted = model.state_dict()
-    shapes = [
-        (key, weights[key].shape, wanted[key].shape)
-        for key in weights.keys() & wanted.keys()
-        if weights[key].shape != wanted[key].shape
-    ]
-    refuse_incomplete(path, sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys()), shapes)
-    model.load_state_dict({key: weight.to(dtype) for key, weight in weights.items()}, assign=True)
+    refuse_incomplete(path, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
     return model, integrity(path, model)
 
 
