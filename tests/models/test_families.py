@@ -116,6 +116,20 @@ def test_a_padded_neighbour_does_not_change_the_text(settings) -> None:
 
 
 @torch.inference_mode()
+def test_the_flag_says_whether_the_image_sees_the_question(settings) -> None:
+    """An image that stands first is the same before any question, but where `shared_prefix` says that it is not."""
+    backbone = load_backbone(replace(settings, image_place="first"))
+    backbone.core.set_attn_implementation("sdpa")  # the tiny model's own rounds to float32
+    backbone.model.double().eval()
+    states = []
+    for question in ("red?", "the second of the three large cars?"):
+        batch = in_double(batch_of(backbone, turns=[[(question, None)]]))
+        hidden_TD = backbone.hidden_states(model_inputs(batch))[0]
+        states.append(hidden_TD[batch["input_ids"][0] == backbone.processor.image_token_id])
+    assert torch.allclose(*states, atol=1e-9) == backbone.shared_prefix
+
+
+@torch.inference_mode()
 def test_a_batch_has_the_losses_of_its_rows(settings) -> None:
     backbone = load_backbone(settings)
     backbone.core.set_attn_implementation("sdpa")  # the tiny model's own rounds to float32
