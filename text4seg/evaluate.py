@@ -36,12 +36,15 @@ CHOICES = {
 LOWEST = {
     "limit": 1,
     "batch_size": 1,
+    "ahead": 1,
     "sheet": 0,
     "gallery": 0,
     "decoding.max_new_tokens": 1,
     "decoding.preamble": 0,
     "decoding.width": 0,
     "decoding.branches": 1,
+    "decoding.temperature": 0,
+    "decoding.top_p": 0.01,
     "refine.sam.points": 1,
 }
 
@@ -61,7 +64,7 @@ def _settings(given: argparse.Namespace) -> EvaluateSettings:
     settings = load(given.config, given.overrides, EvaluateSettings)
     if settings.run is None:
         raise ValueError("`run` is missing: name the run folder, e.g. run=runs/tiny.")
-    check_values(settings, LOWEST, {}, CHOICES)
+    check_values(settings, LOWEST, {"decoding.top_p": 1}, CHOICES)
     check_wording(settings.wording)
     check_run(settings.run, "base" if settings.before else settings.which)
     return settings

@@ -143,6 +143,18 @@ def test_answers_end_each_by_itself_and_then_cost_nothing(checkpoints) -> None:
     assert drafted(backbone, prompts, adjust=stopped.adjust)[0] == [TEXTS[0][:5]] * 4
 
 
+def test_a_finished_answer_makes_room_for_the_next(checkpoints) -> None:
+    backbone = in_double(checkpoints.settings("llava"))
+    prompts = prompts_for(backbone)
+    ends, lengths = backbone.processor.tokenizer.eos_token_id, (30, 4, 6, 28)
+    teacher = Teacher([[9] * (length - 1) + [ends] for length in lengths], prompts["input_ids"].shape[1], 50.0)
+    tokens, spent = write(backbone, prompts, asked(4), BOUND, Plan(slots=2, adjust=teacher.adjust))
+    assert tokens == teacher.scripts
+    assert spent.passes == sum(lengths) - 4
+    # The prompt's own pass gives the first token; two batches of two would take 29 + 27 steps.
+    assert spent.steps == 3 + 5 + 27
+
+
 def test_a_bound_of_one_needs_no_pass(checkpoints) -> None:
     backbone = in_double(checkpoints.settings("llava"))
     prompts = prompts_for(backbone)
@@ -312,9 +324,40 @@ def test_samples_are_spread_as_the_model_says(checkpoints) -> None:
     assert ((counts - expected) ** 2 / expected).sum() < 18.5
 
 
-def test_a_temperature_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="more than 0"):
-        Sampling(0.0)
+@pytest.mark.parametrize("grammar", ["on", "off"])
+def test_sampling_is_a_setting_and_plain_generation_draws_the_same(checkpoints, grammar) -> None:
+    backbone = in_double(checkpoints.settings("tiny"))
+    prompts = prompts_for(backbone)
+    items = [FakeItem(np.zeros((8, 8), np.uint8), size=(2, 2), question=words) for words in QUESTIONS]
+    settings = DecodingSettings(
+        grammar=grammar, preamble=2, max_new_tokens=12, temperature=1.5, top_p=0.9, seed=3, width=5
+    )
+    texts = respond(backbone, prompts, items, settings).texts
+    for slots in (None, 3):
+        assert respond(backbone, prompts, items, replace(settings, engine="hf"), slots).texts == texts
+    assert respond(backbone, prompts, items, settings, 1).texts == texts
+    assert respond(backbone, prompts_for(backbone, [2]), items[2:3], settings).texts == texts[2:3]
+    for other in (replace(settings, seed=4), replace(settings, temperature=0.0)):
+        assert respond(backbone, prompts, items, other).texts != texts
+
+
+@pytest.mark.parametrize(("top_p", "kept"), [(1.0, 4), (0.85, 3), (0.79, 2), (0.3, 1)])
+def test_only_the_likeliest_tokens_are_drawn(top_p, kept) -> None:
+    chances = torch.tensor([0.05, 0.5, 0.15, 0.3], dtype=torch.float64)
+    draw = Sampling(2.0, seed=1, top_p=top_p)
+    found = torch.bincount(torch.tensor([draw(0, chances.log() * 2) for _ in range(2000)]), minlength=4)
+    expected = torch.where(chances >= chances.sort(descending=True).values[kept - 1], chances, 0)
+    expected = expected / expected.sum() * 2000
+    assert found[expected == 0].sum() == 0
+    seen = expected > 0
+    # A chance of one in a thousand at three degrees of freedom.
+    assert ((found - expected)[seen] ** 2 / expected[seen]).sum() < 16.3
+
+
+@pytest.mark.parametrize(("given", "said"), [((0.0, 0, 1.0), "more than 0"), ((1.0, 0, 1.5), "at most 1")])
+def test_a_temperature_of_nothing_is_refused(given, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        Sampling(*given)
 
 
 SHARING = (

@@ -68,7 +68,7 @@ def test_writes_scores_items_and_a_sheet(tmp_path, run):
     items = [quarter(i) for i in range(3)]
     run(items, [good(items[0]), "no idea", good(items[2]).replace("*2", "*3", 1)])
     told: list[tuple] = []
-    settings = EvaluateSettings(run=str(tmp_path), name="mine", device="cpu")
+    settings = EvaluateSettings(run=str(tmp_path), name="mine", device="cpu", ahead=1)
     found = evaluation.evaluate_run(settings, lambda *heard: told.append(heard))
     assert [heard[:2] for heard in told] == [(2, 3), (3, 3)]
     assert told[-1][2] == pytest.approx(found.scores["mine/gIoU"])
@@ -155,7 +155,7 @@ def test_devices():
 def test_a_killed_evaluation_goes_on_behind_its_last_batch(tmp_path, run):
     items = [quarter(i) for i in range(4)]
     texts = [good(items[0]), "no idea", good(items[2]).replace("*2", "*3", 1), good(items[3])]
-    settings = EvaluateSettings(run=str(tmp_path), name="mine", device="cpu")
+    settings = EvaluateSettings(run=str(tmp_path), name="mine", device="cpu", ahead=1)
     run(items, texts)
     whole = evaluation.evaluate_run(settings).folder
     expected = {name: (whole / name).read_bytes() for name in ("items.jsonl", "metrics.json", "sheet.png")}

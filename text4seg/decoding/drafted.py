@@ -13,7 +13,8 @@ from text4seg.decoding.drafts.habits import Habits
 from text4seg.decoding.drafts.spelling import Spelling
 from text4seg.decoding.engine.answering import Counts
 from text4seg.decoding.engine.cost import Shared, measured
-from text4seg.decoding.engine.loop import Fixed, Widths
+from text4seg.decoding.engine.loop import Fixed, Widths, greedy
+from text4seg.decoding.engine.sampling import sampling_of
 from text4seg.decoding.engine.structured import Plan, write
 from text4seg.decoding.language.tracker import trackers
 from text4seg.decoding.settings import ON, DecodingSettings
@@ -33,7 +34,12 @@ _LEARNT: WeakKeyDictionary[torch.nn.Module, tuple[Spelling, Habits]] = WeakKeyDi
 
 
 def write_drafted(
-    backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, bound: int, settings: DecodingSettings
+    backbone: Backbone,
+    prompts: dict[str, torch.Tensor],
+    items: Items,
+    bound: int,
+    settings: DecodingSettings,
+    slots: int | None = None,
 ) -> tuple[list[list[int]], Counts]:
     """Answer a batch of prompts, in the mode that the model is in.
 
@@ -42,7 +48,8 @@ def write_drafted(
         prompts: left-padded ``input_ids`` and ``attention_mask`` ``[B, L]`` with the images' tensors.
         items: what each prompt asks for, B of them.
         bound: most new tokens of an answer.
-        settings: the grammar's mode; width and branches of drafts.
+        settings: the grammar's mode; width and branches of drafts; how tokens are chosen.
+        slots: answers that are written at a time; None: all.
 
     Returns:
         each answer's tokens, the end token included where the model wrote one; and what they cost.
@@ -53,7 +60,9 @@ def write_drafted(
     followed = trackers(tokenizer, items, settings, len(table), ()) if settings.grammar == ON else []
     wide = table.device.type == "cuda"
     branches = settings.branches or (BRANCHES if wide else 1)
-    plan = Plan(followed, _drafters(backbone, items, settings), _widths(backbone, settings, wide), branches)
+    choose = sampling_of(settings, items) or greedy
+    drafters = _drafters(backbone, items, settings)
+    plan = Plan(followed, drafters, _widths(backbone, settings, wide), branches, slots, choose)
     return write(backbone, prompts, items, bound, plan)
 
 

@@ -54,14 +54,21 @@ def generate(
     return respond(backbone, prompts, items, settings).texts
 
 
-def respond(backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, settings: DecodingSettings) -> Answers:
+def respond(
+    backbone: Backbone,
+    prompts: dict[str, torch.Tensor],
+    items: Items,
+    settings: DecodingSettings,
+    slots: int | None = None,
+) -> Answers:
     """Answer a batch of prompts.
 
     Args:
         backbone: model and processor; the model may be wrapped by PEFT.
-        prompts: left-padded ``input_ids`` and ``attention_mask`` ``[B, L]`` with the images' tensors.
+        prompts: left-padded ``input_ids`` and ``attention_mask`` ``[B, L]`` with the images' tensors, on any device.
         items: what each prompt asks for, ``B`` of them; bounds the length of the answers.
         settings: the grammar's mode, and the bound on new tokens when it is given.
+        slots: answers that are written at a time: the next begins where one is finished; None: all at once.
 
     Raises:
         ValueError: when prompts and items are not equally many, or a prompt fills the model's context.
@@ -77,7 +84,7 @@ def respond(backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, 
     with evaluating(model), _greedy(model, tokenizer):
         bound = min(bound, _room(model, ids.shape[1]))
         written = write_plainly if _plainly(backbone, settings, ids.shape[1] + bound) else write_drafted
-        rows, counts = written(backbone, prompts, items, bound, settings)
+        rows, counts = written(backbone, prompts, items, bound, settings, slots)
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return Answers(texts, counts, _left(tokenizer, items, settings, rows))
 

@@ -6,24 +6,32 @@ Axis legend: B prompts, L tokens.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from text4seg.decoding.engine.answering import Counts
+from text4seg.decoding.engine.prefix import rows_of
+from text4seg.decoding.engine.sampling import Sampling, sampling_of
 from text4seg.decoding.language.mask import Follower, GrammarMask, LanguageEnds
 from text4seg.decoding.language.tracker import trackers
 from text4seg.decoding.settings import ON, DecodingSettings
 from text4seg.decoding.stop import AnswerEnds, end_tokens
 
 if TYPE_CHECKING:
-    from text4seg.data.items import Items
+    from text4seg.data.items import Item, Items
     from text4seg.models.backbone import Backbone
 
 
 def write_plainly(
-    backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, bound: int, settings: DecodingSettings
+    backbone: Backbone,
+    prompts: dict[str, torch.Tensor],
+    items: Items,
+    bound: int,
+    settings: DecodingSettings,
+    slots: int | None = None,
 ) -> tuple[list[list[int]], Counts]:
     """Answer a batch of prompts, in the mode and with the generation settings that the model has.
 
@@ -32,12 +40,34 @@ def write_plainly(
         prompts: left-padded ``input_ids`` and ``attention_mask`` ``[B, L]`` with the images' tensors.
         items: what each prompt asks for, B of them.
         bound: most new tokens of an answer.
-        settings: the grammar's mode.
+        settings: the grammar's mode, and how tokens are chosen.
+        slots: answers that are written together; None: all.
 
     Returns:
         each answer's tokens, the end token included where the model wrote one; and what they cost.
     """
     begin = time.perf_counter()
+    device = next(backbone.model.parameters()).device
+    asked = list(items)
+    size = min(slots or len(asked), len(asked))
+    rows: list[list[int]] = []
+    spent = Counts()
+    for start in range(0, len(asked), size):
+        these = range(start, min(start + size, len(asked)))
+        some = prompts if size == len(asked) else rows_of(prompts, these)
+        some = {name: part.to(device) for name, part in some.items()}
+        made = _together(backbone, some, [asked[n] for n in these], bound, settings)
+        rows += made
+        behind = [len(row) - 1 for row in made]  # the prompt's own pass gives the first token
+        spent.add(Counts(sum(map(len, made)), passes=sum(behind), steps=max(behind), fed=sum(behind)))
+    spent.seconds = time.perf_counter() - begin
+    return rows, spent
+
+
+def _together(
+    backbone: Backbone, prompts: dict[str, torch.Tensor], items: Sequence[Item], bound: int, settings: DecodingSettings
+) -> list[list[int]]:
+    """Tokens of answers that are all written at once."""
     model: Any = backbone.model
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     tokenizer, length = backbone.processor.tokenizer, prompts["input_ids"].shape[1]
@@ -48,6 +78,9 @@ def write_plainly(
         follower = Follower(trackers(tokenizer, items, settings, vocabulary, ()), length)
         ends = LanguageEnds(follower)
         masks.append(GrammarMask(follower))
+    draw = sampling_of(settings, items)
+    if draw is not None:
+        masks.append(_Drawn(draw))
     stops = frozenset(end_tokens(core, tokenizer))
     lengths = _Lengths(ends, stops, len(items))
     with torch.inference_mode():
@@ -57,9 +90,19 @@ def write_plainly(
             logits_processor=masks,
             stopping_criteria=StoppingCriteriaList([lengths]),
         )
-    rows = [row[:n] for row, n in zip(out[:, length:].tolist(), lengths.tokens, strict=True)]
-    behind = sum(lengths.tokens) - len(rows)  # the prompt's own pass gives the first token
-    return rows, Counts(sum(lengths.tokens), passes=behind, fed=behind, seconds=time.perf_counter() - begin)
+    return [row[:n] for row, n in zip(out[:, length:].tolist(), lengths.tokens, strict=True)]
+
+
+class _Drawn(LogitsProcessor):
+    """Leaves each answer the token that is drawn for it, so that greedy generation takes it."""
+
+    def __init__(self, draw: Sampling) -> None:
+        self._draw = draw
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        tokens = [self._draw(row, logits_V) for row, logits_V in enumerate(scores)]
+        drawn = torch.tensor(tokens, device=scores.device)[:, None]
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
 
 
 class _Lengths(StoppingCriteria):

@@ -13,7 +13,7 @@ PREAMBLE = 48
 
 @dataclass
 class DecodingSettings:
-    """Greedy generation of descriptors."""
+    """Generation of descriptors, greedy unless a temperature is given."""
 
     max_new_tokens: int | None = None
     """null: from the grid's worst case and the labels asked for."""
@@ -25,6 +25,12 @@ class DecodingSettings:
     """Most tokens of the sentence before the descriptor; with `grammar: on`, `<seg>` is forced then."""
     engine: str = STRUCTURED
     """structured: drafts from the geometry of the answer are verified, many tokens a pass; the text is the same. hf: Hugging Face's plain `generate`. Models that take no masks of our making are answered by hf, which is said."""
+    temperature: float = 0.0
+    """0: the likeliest token each time. Above: tokens are drawn, from the model's logits divided by this; drafts do not change what is drawn."""
+    top_p: float = 1.0
+    """With a temperature: draw only from the likeliest tokens, as many as it takes to sum up to this chance."""
+    seed: int = 0
+    """Of the draws; an answer depends on it and on what is asked, not on the batch."""
     width: int | None = None
     """Tokens of a draft; null: see `repeatable`. Where two tokens all but tie, another width may round otherwise."""
     repeatable: bool = True

@@ -54,7 +54,7 @@ SPREAD = "spread"
 DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
 UNIMPORTANT = ("run", "name", "device", "gallery", "sheet")
 """Settings that change no answer."""
-ELSEWHERE = ("run", "name", "device", "batch_size")
+ELSEWHERE = ("run", "name", "device", "batch_size", "ahead")
 """Settings that stand elsewhere in the report than under `settings`."""
 Tell = Callable[[int, int | None, float], None]
 
@@ -70,11 +70,12 @@ class Evaluation(NamedTuple):
 
 @dataclass
 class Examiner:
-    """Puts questions to a model and scores what it answers."""
+    """Puts questions to a model, so many at a time as it has slots, and scores what it answers."""
 
     backbone: Backbone
     decoding: DecodingSettings
     device: torch.device
+    slots: int
     refine: Refiner | None = None
     match: Matcher | None = None
 
@@ -84,10 +85,10 @@ class Examiner:
     def ask(self, batch: Batch) -> tuple[list[dict[str, Any]], Counts]:
         """A record for each question of a batch, and what the answers cost."""
         items = Items(question.item for question in batch.questions)
-        prompts = {name: tensor.to(self.device) for name, tensor in prompts_for(self.backbone, items).items()}
+        prompts = prompts_for(self.backbone, items)
         words = batch.questions[0].item.task == TEXT  # a batch holds one kind; descriptors' grammar is not for words
         decoding = replace(self.decoding, grammar=OFF) if words else self.decoding
-        answers = respond(self.backbone, prompts, items, decoding)
+        answers = respond(self.backbone, prompts, items, decoding, self.slots)
         tokenizer = self.backbone.processor.tokenizer
         made = []
         for question, text, left in zip(batch.questions, answers.texts, answers.left, strict=True):
@@ -124,8 +125,8 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
     here = join()
     which = "base" if settings.before else settings.which
     config, backbone = load_run(settings.run, which, settings.device == SPREAD, dtype=settings.dtype)
-    examiner = _examiner(settings, config, backbone)
     data = _data(settings, config)
+    examiner = _examiner(settings, config, backbone, data.val_batch_size)
     if here.rank == 0:
         _ensure(data)
     wait_for_all()
@@ -136,11 +137,16 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
     if here.rank == 0:
         log.discard_others()
     wait_for_all()
-    _answer(questions, data.val_batch_size, examiner, log, here, tell)
+    _answer(questions, data.val_batch_size * settings.ahead, examiner, log, here, tell)
     wait_for_all()
     if here.rank:
         return Evaluation({}, {}, 0, folder)
-    how = {"processes": here.world, "batch_size": data.val_batch_size, "device": str(examiner.device)}
+    how = {
+        "processes": here.world,
+        "batch_size": data.val_batch_size,
+        "ahead": settings.ahead,
+        "device": str(examiner.device),
+    }
     found = _conclude(settings, questions, log, how)
     log.remove()
     return found
@@ -242,11 +248,11 @@ def prompts_for(backbone: Backbone, items: Items | Sequence[Item]) -> dict[str, 
     return processor.collate(encoded, side="left")
 
 
-def _examiner(settings: EvaluateSettings, config: Config, backbone: Backbone) -> Examiner:
+def _examiner(settings: EvaluateSettings, config: Config, backbone: Backbone, slots: int) -> Examiner:
     changed = {name: value for name, value in vars(settings.decoding).items() if value is not None}
     device = place(backbone, settings.device)
     refine = None if settings.refine.name is None else refiner(settings.refine, device)
-    return Examiner(backbone, replace(config.decoding, **changed), device, refine, Matcher(settings.match))
+    return Examiner(backbone, replace(config.decoding, **changed), device, slots, refine, Matcher(settings.match))
 
 
 def _data(settings: EvaluateSettings, config: Config) -> DataSettings:

@@ -24,6 +24,12 @@ class DecodingChanges:
     """Most tokens of the sentence before the descriptor, with `grammar: on`."""
     engine: str | None = None
     """structured or hf."""
+    temperature: float | None = None
+    """0: the likeliest tokens; above: tokens are drawn."""
+    top_p: float | None = None
+    """Draw only from the likeliest tokens of this summed chance."""
+    seed: int | None = None
+    """Of the draws."""
     width: int | None = None
     """Tokens of a draft."""
     repeatable: bool | None = None
@@ -72,6 +78,8 @@ class EvaluateSettings:
     """Control: ask for another object of the same picture and score against the original mask."""
     batch_size: int | None = None
     """Items decoded at once; null: the run's `data.val_batch_size`."""
+    ahead: int = 4
+    """So many batches' questions are taken at a time: where an answer is finished the next question begins, so that a long answer does not hold the others. A killed evaluation loses at most these."""
     dtype: str | None = None
     """Compute in float64, float32, bfloat16 or float16; null: as the run holds its weights. In float64 the answers do not depend on the batch size; in the others near ties may fall either way."""
     sheet: int = 12

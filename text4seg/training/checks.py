@@ -63,8 +63,11 @@ LOWEST: dict[str, float] = {
     "decoding.preamble": 0,
     "decoding.width": 0,
     "decoding.branches": 1,
+    "decoding.temperature": 0,
+    "decoding.top_p": 0.01,
 }
 HIGHEST: dict[str, float] = {
+    "decoding.top_p": 1,
     "optim.warmup_ratio": 1,
     "model.lora.dropout": 1,
     "data.augment.flip": 1,

@@ -12,11 +12,12 @@ from text4seg.decoding.contract import Draft, Drafter, Tracker
 
 @dataclass
 class Counts:
-    """What answers cost. Everything is summed over answers, `seconds` over batches.
+    """What answers cost. Everything is summed over answers, `steps` and `seconds` over batches.
 
     Attributes:
         tokens: that were written.
         passes: of the model behind the prompt; one that verifies several answers counts once for each.
+        steps: the same passes, each counted once.
         fed: tokens that went into those passes.
         drafted: of them, guesses.
         accepted: guesses that were right.
@@ -26,6 +27,7 @@ class Counts:
 
     tokens: int = 0
     passes: int = 0
+    steps: int = 0
     fed: int = 0
     drafted: int = 0
     accepted: int = 0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Adjust = Callable[[int, Sequence[int], Tensor], Tensor]
 """(number of the answer, its tokens so far, logits ``[V]``) -> other logits, as a logits processor of `generate`."""
 
-_TOGETHER = 4
+TOGETHER = 4
 """New prompts are read when this part of the slots is free: 4 is a quarter."""
 
 
@@ -80,6 +80,9 @@ class Engine:
         branches: of a draft, at most.
         choose: a token from logits that the language has been applied to.
         adjust: changes logits before that.
+
+    Attributes:
+        steps: passes so far, behind the prompts.
     """
 
     def __init__(
@@ -96,12 +99,13 @@ class Engine:
         self._branches = branches
         self._choose = choose
         self._adjust = adjust
+        self.steps = 0
 
     def run(self, prompts: dict[str, Tensor], answers: Sequence[Answering], slots: int | None = None) -> None:
         """Write the answers to a batch of left-padded prompts; they hold their tokens afterwards.
 
         Args:
-            prompts: ``input_ids`` and ``attention_mask`` ``[B, T]`` with the images' tensors.
+            prompts: ``input_ids`` and ``attention_mask`` ``[B, T]`` with the images' tensors, on any device.
             answers: nothing written yet, B of them.
             slots: so many are written at a time, and the next ones begin as soon as some are finished; None: all.
         """
@@ -111,26 +115,25 @@ class Engine:
         active: list[Answering] = []
         while active or waiting:
             # A prompt costs much more than a pass: some are read together.
-            if waiting and len(active) <= slots - max(1, slots // _TOGETHER):
+            if waiting and len(active) <= slots - max(1, slots // TOGETHER):
                 rows, waiting = waiting[: slots - len(active)], waiting[slots - len(active) :]
                 begun = [answers[row] for row in rows]
                 read = self._read(rows_of(prompts, rows), begun)
+                begun = _going(read, begun)
                 if cache is None or not active:
                     cache = read
-                else:
+                elif begun:
                     cache.join(read)
                 active += begun
-            assert cache is not None
-            for answer in active:
-                answer.take_certain()
-            going = [row for row, answer in enumerate(active) if not answer.finished]
-            active = [active[row] for row in going]
             if active:
-                cache.select(going)  # a finished answer costs nothing any more
+                assert cache is not None
                 self._step(cache, active)
+                active = _going(cache, active)
 
     def _read(self, prompts: dict[str, Tensor], answers: Sequence[Answering]) -> RaggedCache:
         """Let the model read prompts, what several have in common once."""
+        device = next(self._backbone.model.parameters()).device
+        prompts = {name: part.to(device) for name, part in prompts.items()}
         parts = shared(prompts, self._backbone.processor.image_token_id) if self._backbone.shared_prefix else None
         if parts is None:
             with looked_at_once(self._backbone.part("vision")):
@@ -151,6 +154,7 @@ class Engine:
         rows = [_branches(answer, width, self._branches) for answer in active]
         starts = [tuple(axis + answer.seen for axis in answer.start) for answer in active]
         logits = self._verify(cache, rows, starts)
+        self.steps += 1
         for number, (answer, row, logits_NV) in enumerate(zip(active, rows, logits, strict=True)):
             kept = self._walk(answer, row, logits_NV)
             cache.accept(number, kept)
@@ -185,6 +189,16 @@ class Engine:
         answer.take(token)
         answer.pending = [token]
         return token
+
+
+def _going(cache: RaggedCache, answers: Sequence[Answering]) -> list[Answering]:
+    """Those that are not finished; the others cost nothing any more."""
+    for answer in answers:
+        answer.take_certain()
+    rows = [row for row, answer in enumerate(answers) if not answer.finished]
+    if rows:
+        cache.select(rows)
+    return [answers[row] for row in rows]
 
 
 def _branches(answer: Answering, width: int, branches: int) -> Branches:

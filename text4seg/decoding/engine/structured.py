@@ -82,6 +82,7 @@ def write(
     spent = Counts()
     for answer in answers:
         spent.add(answer.counts)
+    spent.steps = engine.steps
     spent.seconds = time.perf_counter() - begin
     return [answer.tokens for answer in answers], spent
 
