@@ -26,6 +26,8 @@ Kinds of draft:
 numbers in `habits.py`; habits run through the pictures of the column. The other columns are over all pictures: `fed`
 the tokens that a pass was given (mean), `ms` the processor time of a proposal (mean). With --certain, tokens that the
 grammar leaves no choice about cost no pass in the column of that name (all pictures, again written from the start).
+With --slots, steps: passes of a model that writes so many answers at once, batch by batch, and as `evaluate` does:
+the next questions begin where answers are finished (4 batches at a time, then all), in the order of the pictures.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from text4seg.decoding.contract import Draft, Drafter
 from text4seg.decoding.drafts.geometry import GeometryDrafter
 from text4seg.decoding.drafts.habits import Habits
 from text4seg.decoding.drafts.spelling import Spelling
+from text4seg.decoding.engine.loop import TOGETHER
 from text4seg.decoding.language.automaton import Language
 from text4seg.decoding.language.grammar import Grammar
 from text4seg.decoding.language.tokens import Tokens, tokens_of
@@ -72,9 +75,10 @@ class Tally:
     fed: int = 0
     seconds: list[float] = field(default_factory=list)
     each: list[float] = field(default_factory=list)
+    spans: list[int] = field(default_factory=list)
 
     def __add__(self, other: Tally) -> Tally:
-        sums = (getattr(self, name) + getattr(other, name) for name in ("tokens", "passes", "fed", "seconds", "each"))
+        sums = (getattr(self, name) + getattr(other, name) for name in vars(self))
         return Tally(*sums)
 
 
@@ -87,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--sets", nargs="+", help="titles of the tables (default: all)")
     parser.add_argument("--limit", type=int, help="pictures of each set (default: all)")
+    parser.add_argument("--slots", type=int, help="columns of steps, with so many answers at once")
     parser.add_argument("--certain", action="store_true", help="a column where one-bit masks cost no pass")
 
 
@@ -113,17 +118,24 @@ def block(
         f"{'':16}{'kept':>8}{'other':>8}{'all':>8}   an answer: min / median / max{'passes':>9}{'fed':>8}{'ms':>8}",
         end="",
     )
-    print(f"{'certain':>9}" if tokens else "")
+    print(f"{'certain':>9}" if tokens else "", end="")
+    print(f"   steps: batches{'refilled':>10}{'all':>7}" if options.slots else "")
     for kind in options.kinds:
         kept, other = (tally(kind, spelling, targets[half::2], options.codec) for half in (0, 1))
         both = kept + other
         gains = "".join(f"{part.tokens / part.passes if part.passes else 0:8.2f}" for part in (kept, other, both))
         spread = " / ".join(f"{np.quantile(both.each, q):7.2f}" for q in (0, 0.5, 1))
         cost = f"{both.passes / len(targets):9.1f}{both.fed / both.passes:8.1f}{1e3 * np.mean(both.seconds):8.2f}"
-        print(f"{kind:16}{gains}   {spread:>29}{cost}", end="" if tokens else "\n", flush=True)
+        print(f"{kind:16}{gains}   {spread:>29}{cost}", end="")
         if tokens:
             free = tally(kind, spelling, targets, options.codec, tokens)
-            print(f"{free.tokens / free.passes:9.2f}", flush=True)
+            print(f"{free.tokens / free.passes:9.2f}", end="")
+        if options.slots:
+            pairs = zip(kept.spans, [*other.spans, 0], strict=False)
+            spans = [span for pair in pairs for span in pair if span]
+            apart, four, whole = (steps(spans, options.slots, ahead) for ahead in (1, 4, len(spans)))
+            print(f"{apart:17}{four:10}{whole:7}", end="")
+        print(flush=True)
 
 
 def sets(data: Path, side: int, limit: int | None) -> dict[str, list[Target]]:
@@ -211,8 +223,23 @@ def written(right: list[int], first: int, drafter: Drafter, width: int, branches
         result.fed += 1 + len(draft.tokens)
         result.passes += 1
         done += draft.agreeing(right[done:]) + 1
+    result.spans = [result.passes]
     result.each = [result.tokens / result.passes] if result.passes else []
     return result
+
+
+def steps(spans: Sequence[int], slots: int, ahead: int) -> int:
+    """Passes of a model that answers `ahead` batches of questions at a time; answers take so many passes."""
+    total = 0
+    for start in range(0, len(spans), slots * ahead):
+        waiting, active = list(spans[start : start + slots * ahead]), []
+        while active or waiting:
+            if waiting and len(active) <= slots - max(1, slots // TOGETHER):
+                room = slots - len(active)
+                active, waiting = active + waiting[:room], waiting[room:]
+            total += 1
+            active = [left - 1 for left in active if left > 1]
+    return total
 
 
 Maker = Callable[[Target, list[int]], Drafter]
