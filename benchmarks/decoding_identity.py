@@ -7,8 +7,8 @@
 Each prompt has a picture, a question and labels of its own and asks for an 8x8 grid. Three kinds of answers:
 `random` is what random weights say; `grammar` is what they say when only the language of descriptors may be written;
 `teacher` is a right answer with mistakes: a bonus on the next right token, which the model outvotes now and then. The
-bonus that makes it so differs from family to family: on the first prompts one is looked for with which about half to
-four fifths of a single draft are right (`--loud` sets it).
+bonus that makes it so differs from family to family: on the first prompts one is looked for with which a third to four
+fifths of a single draft are right (`--loud` sets it).
 Drafts are geometric, of 12 tokens in 1 branch (batch 1 and 8) and of 24 in 4 (batch 4).
 Printed a line: texts that are equal, the share of drafted tokens that were right, tokens a pass. In float32 each text
 that differs is listed with the distance of the two tokens' logits at the place where they part.
@@ -58,7 +58,7 @@ THINGS = ("red car", "dog", "cat", "dog house", "tree", "the second man from the
 FREE = 40
 """Tokens of an answer that nobody ends."""
 KINDS = ("random", "grammar", "teacher")
-WANTED = (0.45, 0.8)
+WANTED = (0.35, 0.8)
 """Share of a single draft that is to be right behind the teacher; of a tree it is about two thirds of that."""
 Shape = tuple[int, int, int]
 
