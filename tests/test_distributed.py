@@ -43,7 +43,7 @@ def losses(run: Path) -> list[float]:
     return [float(line["loss"]) for line in steps_of(run)]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("zero2", marks=needs_deepspeed)])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", pytest.param("zero2", marks=needs_deepspeed)])
 def test_two_ranks_have_the_losses_of_one_process(one, tmp_path, strategy):
     config, single = one
     run = tmp_path / "run"
@@ -69,11 +69,13 @@ def trained_names(run: Path) -> list[str]:
     return list(torch.load(path, weights_only=True)["state_dict"])
 
 
-def test_a_rank_without_anything_to_score_holds_nobody_up(one, tmp_path):
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_rank_without_anything_to_score_holds_nobody_up(one, tmp_path, strategy):
     config, _ = one
     run = tmp_path / "run"
-    words = [*COMMON, *TWO, "data.val.limit=1", "trainer.validate_every=4", f"run_dir={run}"]
-    done = fit_apart("--config", str(config), *words, timeout=120)
+    words = [*COMMON, *TWO, "data.val.limit=1", "trainer.validate_every=4", f"trainer.strategy={strategy}"]
+    words += [f"run_dir={run}"]
+    done = fit_apart("--config", str(config), *words, timeout=240)
     assert done.returncode == 0, done.stderr
     lines = (run / "logs" / "scores.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "4", "8", "10"]
@@ -100,6 +102,32 @@ def test_zero2_resumes(one, tmp_path):
     done = fit_apart("--resume", str(run))
     assert done.returncode == 0, done.stderr
     assert losses(run) == pytest.approx(losses(single), rel=1e-5)
+
+
+def test_fsdp2_and_ddp_read_one_another(tmp_path):
+    """With all that changes layers: computed twice, a projector trained as a whole, an adapted tower."""
+    config = write_config(tmp_path)
+    words = [*COMMON, "model.gradient_checkpointing=true", "model.lora.projector=full", "model.lora.vision=true"]
+    words += ["trainer.steps=6", "optim.lr=0.005", "optim.schedule=constant", "optim.warmup_ratio=0"]
+    one = fit_apart(
+        "--config", str(config), *words, "data.workers=2", "trainer.accumulate=2", f"run_dir={tmp_path}/one"
+    )
+    assert one.returncode == 0, one.stderr
+    run = tmp_path / "run"
+    done = fit_apart(
+        "--config", str(config), *words, *TWO, "trainer.steps=2", "trainer.strategy=fsdp2", f"run_dir={run}"
+    )
+    assert done.returncode == 0, done.stderr
+    kept = (run / "config.yaml").read_text()
+    for steps, strategy in ((4, "ddp"), (6, "fsdp2")):
+        text = kept.replace("steps: 2\n", f"steps: {steps}\n").replace("strategy: fsdp2", f"strategy: {strategy}")
+        (run / "config.yaml").write_text(text)
+        done = fit_apart("--resume", str(run))
+        assert done.returncode == 0, done.stderr
+    assert losses(run) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    ours, theirs = (load_file(r / "adapter-last" / "adapter_model.safetensors") for r in (run, tmp_path / "one"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
 
 
 @needs_deepspeed

@@ -70,11 +70,21 @@ def test_zero2_splits_the_optimizer_and_nothing_else() -> None:
     one, four, eight = estimate(load(CONF / "internvl2.yaml", [])).memory
     assert (one.gpus, four.gpus, eight.gpus) == (1, 4, 8)
     assert one.weights == four.weights == eight.weights == pytest.approx(2 * (PARAMETERS["internvl2"] + 168_820_736))
-    assert one.optimizer == 4 * four.optimizer == 8 * eight.optimizer == 168_820_736 * 14
+    buffers = 2 * 200_000_000 * 2  # DeepSpeed's, for gradients under way
+    assert [(row.optimizer - buffers) * row.gpus for row in (one, four, eight)] == [168_820_736 * 14] * 3
     assert one.activations == eight.activations
     assert one.total == one.weights + one.optimizer + one.activations
     alone = estimate(load(CONF / "internvl2.yaml", ["trainer.strategy=ddp"])).memory
-    assert alone[0].optimizer == alone[2].optimizer == one.optimizer
+    assert alone[0].optimizer == 168_820_736 * 12, "PEFT makes adapters in float32"
+    assert alone[1].optimizer == alone[2].optimizer == 168_820_736 * 16, "and DDP's buckets"
+
+
+def test_fsdp2_splits_the_decoder() -> None:
+    one, _, eight = estimate(load(CONF / "internvl2.yaml", ["trainer.strategy=fsdp2"])).memory
+    trained, layer = 168_820_736, 2 * 4096 * (4096 + 1024) + 3 * 4096 * 14336
+    assert one.weights == 2 * PARAMETERS["internvl2"] + 4 * trained
+    assert one.optimizer == 8 * eight.optimizer == 12 * trained
+    assert one.weights - eight.weights == 7 / 8 * (32 * layer * 2 + 4 * trained) - 2 * 2 * layer
 
 
 def test_settings_move_what_they_should() -> None:
@@ -85,7 +95,8 @@ def test_settings_move_what_they_should() -> None:
     assert memory("model.quantize=4").weights < usual.weights / 3
     assert memory("model.gradient_checkpointing=false").activations > 5 * usual.activations
     assert memory("data.batch_size=8").activations == pytest.approx(2 * usual.activations)
-    assert memory("model.lora.rank=8").optimizer == pytest.approx(usual.optimizer / 8)
+    less = usual.optimizer - memory("model.lora.rank=8").optimizer
+    assert less == 168_820_736 * 14 * 7 / 8
 
 
 def test_the_dry_run_needs_no_weights_and_reads_back(capsys, monkeypatch) -> None:
@@ -101,6 +112,9 @@ def test_the_dry_run_needs_no_weights_and_reads_back(capsys, monkeypatch) -> Non
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["trainer.strategy=zero3"], "`trainer.strategy: zero3` is not offered"),
+        (["trainer.strategy=fsdp2", "model.quantize=4"], "`trainer.strategy: fsdp2` is for LoRA over weights that are"),
+        (["trainer.strategy=fsdp2", "trainer.precision=16-mixed"], "`trainer.strategy: fsdp2` has no 16-mixed"),
         (["model.device_map=auto"], "`model.device_map` is for evaluate and predict"),
         (["model.quantize=4", "model.lora.enabled=false"], "`model.quantize` freezes the weights"),
         (["model.quantize=3"], "`model.quantize` must be one of 4, 8, got 3"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from checkpoints import CHATML, byte_tokenizer, write_vision
 from safetensors import SafetensorError
 from small import MODEL, SHORT, steps_of, write_config
@@ -32,13 +33,13 @@ def test_a_score_that_cannot_come_is_not_waited_for(config, tmp_path, capsys):
 
 def test_the_best_weights_where_the_watched_score_is_missing(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr("text4seg.callbacks.keeper.save_trained", lambda backbone, run, suffix: saved.append(suffix))
+    monkeypatch.setattr("text4seg.callbacks.keeper.save_trained", lambda *given: saved.append(given[-1]))
     score = Score()
     keeper = Keeper(tmp_path, score, "val/mIoU")
     for step, values in enumerate([{"val/ok": 1.0}, {"val/ok": 0.0, "val/mIoU": 0.1}, {"val/ok": 1.0}], 1):
         score.values = values
         trainer = SimpleNamespace(sanity_checking=False, global_step=step, is_global_zero=True)
-        keeper.on_validation_end(trainer, SimpleNamespace(backbone=None))
+        keeper.on_validation_end(trainer, SimpleNamespace(backbone=SimpleNamespace(model=torch.nn.Identity())))
     assert saved == ["-last", "", "-last", "", "-last"]
     assert keeper.best == {"val/ok": 0.0, "val/mIoU": 0.1, "step": 2.0}
 

@@ -14,6 +14,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from text4seg.callbacks.score import Score
+from text4seg.models.fsdp2 import whole
 
 STEP_FIELDS = ("step", "loss", "lr", "grad_norm", "samples", "skipped", "answer_tokens", "tokens", "seconds", "order")
 
@@ -136,7 +137,7 @@ class Journal(Callback):
         weights = [p for p in pl_module.parameters() if p.grad is not None]
         if not weights:
             return
-        self._norm = float(torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None]))
+        self._norm = float(whole(torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])))
         if not math.isfinite(self._norm) and trainer.precision != "16-mixed":
             for weight in weights:
                 weight.grad = None

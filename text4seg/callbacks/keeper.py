@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from text4seg.callbacks.score import Score
 from text4seg.metrics.board import SEMANTIC
 from text4seg.models.backbone import Backbone
+from text4seg.models.fsdp2 import trained_weights
 
 
 class Keeper(Callback):
@@ -70,11 +71,12 @@ class Keeper(Callback):
 
     def _keep(self, trainer: Trainer, pl_module: LightningModule, best: bool) -> None:
         self._kept = trainer.global_step
+        backbone: Backbone = pl_module.backbone  # type: ignore[assignment]
+        trained = trained_weights(backbone.model)
         if trainer.is_global_zero:
-            backbone: Backbone = pl_module.backbone  # type: ignore[assignment]
-            save_trained(backbone, self.run, "-last")
+            save_trained(backbone, trained, self.run, "-last")
             if best:
-                save_trained(backbone, self.run, "")
+                save_trained(backbone, trained, self.run, "")
 
     def state_dict(self) -> dict[str, dict[str, float]]:
         """The best scores so far, for a checkpoint."""
@@ -85,28 +87,33 @@ class Keeper(Callback):
         self.best = state_dict["best"]
 
 
-def save_trained(backbone: Backbone, run: Path, suffix: str) -> None:
+def save_trained(backbone: Backbone, trained: dict[str, torch.Tensor], run: Path, suffix: str) -> None:
     """Write what trains: `adapter{suffix}/` in PEFT's format, or `weights{suffix}.safetensors` without LoRA.
+
+    Args:
+        backbone: whose weights they are.
+        trained: from `trained_weights`, which every rank must have asked for.
+        run: a folder.
+        suffix: of the names.
 
     Raises:
         OSError: it cannot be written, e.g. because the disk is full; what was there before stays.
     """
     try:
-        _save_trained(backbone, run, suffix)
+        _save_trained(backbone, trained, run, suffix)
     except SafetensorError as error:
         raise OSError(f"the trained weights cannot be written to {run}: {error}") from error
 
 
-def _save_trained(backbone: Backbone, run: Path, suffix: str) -> None:
+def _save_trained(backbone: Backbone, trained: dict[str, torch.Tensor], run: Path, suffix: str) -> None:
     if isinstance(backbone.model, PeftModel):
         folder = run / f"adapter{suffix}"
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        backbone.model.save_pretrained(str(partial), save_embedding_layers=False)
+        backbone.model.save_pretrained(str(partial), save_embedding_layers=False, state_dict=trained)
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
         return
-    trained = {n: p.detach().cpu().contiguous() for n, p in backbone.model.named_parameters() if p.requires_grad}
     path = run / f"weights{suffix}.safetensors"
     partial = path.with_suffix(".partial")
     save_file(_unshared(trained), partial)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from text4seg.callbacks.keeper import save_trained, write_whole
 from text4seg.models.backbone import Backbone
+from text4seg.models.fsdp2 import trained_weights
 from text4seg.training.launch import local_rank
 from text4seg.training.note import NAME, beside
 
@@ -115,8 +117,10 @@ class Saver(Callback):
         path = self.folder / f"step-{trainer.global_step:08d}.ckpt"
         partial = path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
+        backbone: Backbone = trainer.lightning_module.backbone  # type: ignore[assignment]
+        trained = trained_weights(backbone.model)
         if trainer.is_global_zero:
-            self._save_beside(trainer, beside(path))
+            self._save_beside(trainer, beside(path), trained)
             _settle(partial)
             _discard(path)
             partial.replace(path)
@@ -125,10 +129,10 @@ class Saver(Callback):
                     _discard(other)
         trainer.strategy.barrier()
 
-    def _save_beside(self, trainer: Trainer, folder: Path) -> None:
+    def _save_beside(self, trainer: Trainer, folder: Path, trained: dict[str, Tensor]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         backbone: Backbone = trainer.lightning_module.backbone  # type: ignore[assignment]
-        save_trained(backbone, folder, "")
+        save_trained(backbone, trained, folder, "")
         write_whole(folder / NAME, json.dumps({"step": trainer.global_step, **self.note}, indent=1) + "\n")
 
 

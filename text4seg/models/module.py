@@ -15,9 +15,11 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torchmetrics import MeanMetric
 
 from text4seg.models.backbone import Backbone
+from text4seg.models.fsdp2 import shard
 from text4seg.models.loss import IGNORE_LABEL, answer_loss, cell_loss
 from text4seg.models.processor import model_inputs
 from text4seg.models.settings import LossSettings, OptimSettings, Phase
@@ -58,6 +60,11 @@ class Text4SegModule(LightningModule):
             raise ValueError("nothing trains: `model.lora.enabled` is false and `model.train` is empty.")
         self.phases = tuple(phases) or (Phase(1.0, optim.lr, cells=loss.cells),)
         self._check_parts()
+
+    def configure_model(self) -> None:
+        """Share the weights out where the strategy has laid out devices for it (`fsdp2`)."""
+        if self.device_mesh is not None and not any(isinstance(m, FSDPModule) for m in self.modules()):
+            shard(self.backbone, self.device_mesh["data_parallel"])
 
     def answer_loss(self, batch: dict[str, Any]) -> Tensor:
         """Loss of a batch from `Processor.collate`, a scalar; with the cells' loss where image tokens name them."""

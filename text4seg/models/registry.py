@@ -71,6 +71,8 @@ def load_skeleton(settings: ModelSettings) -> Backbone:
             model = AutoModelForImageTextToText.from_config(config)
     except (TypeError, KeyError, RuntimeError) as error:
         raise ValueError(f"`model.architecture` makes no model: {str(error).splitlines()[0]}") from error
+    if hasattr(family, "ATTENTION"):
+        model.set_attn_implementation(family.ATTENTION)
     parts = family.parts_of(model) if hasattr(family, "parts_of") else {}
     return Backbone(model, processor=None, **parts)  # type: ignore[arg-type]
 

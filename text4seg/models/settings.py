@@ -79,7 +79,7 @@ class LossSettings:
     """Next-token loss on the answers."""
 
     reduction: str = "sample"
-    """sample: mean over samples of each sample's mean; token: mean over answer tokens (published)."""
+    """sample: mean over samples of each sample's mean; token: mean over the answer tokens of a micro-batch (published), which moves with `data.batch_size`, accumulation and the number of devices, as micro-batches then weigh alike."""
     cells: float = 0.0
     """Weight of a second loss: each image token names the label of its cell through the LM head (its first token). What makes grounding appear in a model that starts from random weights; needs image tokens that form a square."""
     cells_layer: int | None = None

@@ -1,4 +1,4 @@
-"""How training is spread over devices: `auto`, `ddp`, or `zero2` (DeepSpeed ZeRO stage 2; on CPU ranks over gloo).
+"""How training is spread over devices: `auto`, `ddp`, `zero2` (DeepSpeed ZeRO stage 2), `fsdp2`; CPU ranks over gloo.
 
 A ZeRO-2 checkpoint is read by any number of ranks (`reshard`).
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
 
+from text4seg.models.fsdp2 import Fsdp2Strategy
 from text4seg.models.reshard import refuse_code, reshard
 from text4seg.models.zero_files import ranks_of
 
@@ -22,7 +23,7 @@ def make_strategy(name: str, micro_batch: int, accelerator: str, devices: int, f
     """A Lightning strategy by name.
 
     Args:
-        name: auto, ddp or zero2.
+        name: auto, ddp, zero2 or fsdp2.
         micro_batch: samples a rank feeds at once; DeepSpeed wants to be told.
         accelerator: cpu or gpu.
         devices: processes on this node.
@@ -39,8 +40,10 @@ def make_strategy(name: str, micro_batch: int, accelerator: str, devices: int, f
         # Broadcasting buffers makes ranks wait for one another at every validation batch, and they may have unequally
         # many; the buffers here are constant tables.
         return DDPStrategy(find_unused_parameters=finds_unused, broadcast_buffers=False)
+    if name == "fsdp2":
+        return Fsdp2Strategy(devices)
     if name != "zero2":
-        raise ValueError(f"`trainer.strategy` must be auto, ddp or zero2, got {name!r}.")
+        raise ValueError(f"`trainer.strategy` must be auto, ddp, zero2 or fsdp2, got {name!r}.")
     try:
         import deepspeed  # noqa: F401  (Lightning's own message does not name the extra)
     except ImportError as error:

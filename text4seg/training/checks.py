@@ -76,7 +76,7 @@ HIGHEST: dict[str, float] = {
 }
 CHOICES: dict[str, Sequence[Any]] = {
     "trainer.precision": PRECISIONS,
-    "trainer.strategy": ("auto", "ddp", "zero2"),
+    "trainer.strategy": ("auto", "ddp", "zero2", "fsdp2"),
     "trainer.accelerator": ("auto", "cpu", "gpu"),
     "trainer.monitor": MONITORS,
     "data.turns": ("all", "one"),
@@ -103,6 +103,7 @@ def check(config: Config) -> None:
     Raises:
         ValueError: naming the key, what it holds and what it may hold.
     """
+    _check_strategy(config)
     check_values(config, LOWEST, HIGHEST, CHOICES)
     betas = config.optim.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
@@ -128,6 +129,24 @@ def check(config: Config) -> None:
         recipe = getattr(config.data, name).build
         if recipe is not None:
             _check_recipe(recipe, f"data.{name}.build")
+
+
+def _check_strategy(config: Config) -> None:
+    strategy = config.trainer.strategy
+    if strategy == "zero3":
+        raise ValueError(
+            "`trainer.strategy: zero3` is not offered: ranks would wait for one another for ever where their answers "
+            "are of unequal length. Take fsdp2, which shares out the decoder's frozen weights, too."
+        )
+    if strategy != "fsdp2":
+        return
+    if not config.model.lora.enabled or config.model.quantize:
+        raise ValueError(
+            "`trainer.strategy: fsdp2` is for LoRA over weights that are not quantized; take zero2 (or ddp) for "
+            "`model.lora.enabled: false` and `model.quantize`."
+        )
+    if config.trainer.precision == "16-mixed":
+        raise ValueError("`trainer.strategy: fsdp2` has no 16-mixed; take bf16-mixed, bf16-true or 32-true.")
 
 
 def _check_ways(config: Config) -> None:

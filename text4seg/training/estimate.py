@@ -1,7 +1,7 @@
 """What a run will cost, from its configuration alone: parameters, memory on 1, 4 and 8 GPUs, steps, tokens.
 
 Models are built without weights (on PyTorch's meta device), so their parameters and what trains of them are counted
-exactly; bytes of activations are a rule of thumb, stated where it is computed.
+exactly; bytes come from a formula (`memory`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from text4seg.config import Config
 from text4seg.data.datamodule import counted, shard_counts
@@ -17,6 +16,7 @@ from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.registry import load_processor, load_skeleton
 from text4seg.models.settings import ModelSettings
+from text4seg.training.memory import Batch, Memory, memory
 from text4seg.training.plan import plan
 from text4seg.training.stages import stage_lines
 
@@ -28,24 +28,6 @@ TOKENS_A_ROW = 13
 """Of a referring answer in run lengths: 12 measured on 16x16 masks, 14 on 32x32 (Qwen3's tokenizer)."""
 TOKENS_A_CELL = 2.3
 """Of an answer that names every cell."""
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-OPTIMIZER = 12
-"""Bytes a trained weight: AdamW's two moments and a float32 copy."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on each of `gpus` GPUs."""
-
-    gpus: int
-    weights: float
-    optimizer: float
-    activations: float
-
-    @property
-    def total(self) -> float:
-        """All of them."""
-        return self.weights + self.optimizer + self.activations
 
 
 @dataclass(frozen=True)
@@ -81,14 +63,15 @@ class Estimate:
         config, lora = self.config, self.config.model.lora
         base = self.report.total - (self.report.trainable if lora.enabled else 0)
         how = f"LoRA of rank {lora.rank} on {self.report.targets} layers" if lora.enabled else "whole parts"
-        split = config.trainer.strategy == "zero2"
+        strategy = config.trainer.strategy
+        split = {"zero2": "optimizer and gradients split by ZeRO-2", "fsdp2": "decoder and optimizer split by FSDP2"}
         yield f"{config.model.path or config.model.family}: {base:,} parameters"
         yield f"trained: {self.report.trainable:,} ({self.report.trainable / self.report.total:.2%}), {how}"
         yield (
             f"a sample: about {self.length} tokens ({self.image_tokens} of the image, {self.answer_tokens} of the "
             f"answer; {config.data.max_length} at most)"
         )
-        yield f"GiB a GPU, {'optimizer and gradients split by ZeRO-2' if split else 'an optimizer on each GPU'}:"
+        yield f"GiB a GPU, {split.get(strategy, 'an optimizer on each GPU')}:"
         for row in self.memory:
             yield (
                 f"  {_gpus(row.gpus)}: {row.weights / GIB:.1f} weights + {row.optimizer / GIB:.2f} optimizer and "
@@ -135,8 +118,10 @@ def estimate(config: Config, length: int | None = None, answer: int | None = Non
     answer = answer or round(rows * cols * TOKENS_A_CELL) if config.data.codec == "full" else rows * TOKENS_A_ROW
     made = Estimate(report, tokens, answer, (), config)
     text = backbone.core.config.get_text_config()
-    activations = _activations(text, config, length or made.length, answer)
-    return replace(made, memory=tuple(_memory(report, activations, config, gpus) for gpus in GPUS))
+    batch = Batch(config.data.batch_size, length or made.length, answer)
+    attention = config.model.attention or text._attn_implementation or "eager"
+    rows = tuple(memory(text, report, config, batch, gpus, attention) for gpus in GPUS)
+    return replace(made, memory=rows)
 
 
 def _image_tokens(backbone: Backbone, settings: ModelSettings) -> int:
@@ -145,29 +130,3 @@ def _image_tokens(backbone: Backbone, settings: ModelSettings) -> int:
     if stated:
         return int(stated)
     return load_processor(settings).geometry.num_tokens if settings.path and Path(settings.path).is_dir() else 0
-
-
-def _memory(report: LoraReport, activations: float, config: Config, gpus: int) -> Memory:
-    model: ModelSettings = config.model
-    width = BYTES[model.dtype]
-    frozen = report.total - report.trainable
-    held = frozen * (model.quantize / 8 if model.quantize else width) + report.trainable * width
-    share = gpus if config.trainer.strategy == "zero2" else 1
-    return Memory(gpus, held, report.trainable * (OPTIMIZER + width) / share, activations)
-
-
-def _activations(text: Any, config: Config, length: int, answer: int) -> float:
-    """Bytes that a micro-batch leaves for the way back, with attention that keeps no square matrix.
-
-    A decoder layer keeps about 7 vectors of the hidden width (norms, query, attention, residuals), keys and values, and
-    4 of the MLP's width; with checkpointing only its input, and one layer at a time in full. The head sees the answers
-    only: logits and their gradient in float32.
-    """
-    heads = text.num_attention_heads
-    keys = getattr(text, "num_key_value_heads", None) or heads
-    width = text.hidden_size
-    layer = 7 * width + 2 * width * keys // heads + 4 * text.intermediate_size
-    layers = text.num_hidden_layers
-    kept = layers * width + layer if config.model.gradient_checkpointing else layers * layer
-    width_bytes = 2 if config.trainer.precision != "32-true" else 4
-    return config.data.batch_size * (length * kept * width_bytes + answer * text.vocab_size * 8.0)

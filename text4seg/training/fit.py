@@ -204,6 +204,7 @@ def _trainer(
         val_check_interval=every * planned.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
+        inference_mode=settings.strategy != "fsdp2",  # layers that were put together in it could not train any more
         log_every_n_steps=settings.log_every,
         callbacks=callbacks,
         # What a killed run logged behind its checkpoint comes again: TensorBoard is told to drop it.

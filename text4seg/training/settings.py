@@ -46,7 +46,7 @@ class TrainerSettings:
     accumulate: int | None = None
     """Micro-batches a step on each device; null: what `global_batch` needs, or 1."""
     strategy: str = "auto"
-    """auto, ddp or zero2 (DeepSpeed stage 2)."""
+    """auto, ddp, zero2 (DeepSpeed stage 2) or fsdp2 (the decoder's frozen weights are shared out, too; LoRA only)."""
     accelerator: str = "auto"
     """auto, cpu, gpu."""
     devices: int | str = "auto"
