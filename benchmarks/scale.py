@@ -1,4 +1,4 @@
-"""One process, DDP and ZeRO-2 on two CPU ranks: the same losses, and what each takes and leaves.
+"""One process; DDP, ZeRO-2 and FSDP2 on two CPU ranks: the same losses, and what each takes and leaves.
 
     python benchmarks/scale.py [--steps 20] [--width 192] [--layers 6]
 
@@ -23,6 +23,7 @@ WAYS = {
     "one process": ["data.workers=2"],
     "ddp, 2 ranks": ["data.workers=1", "trainer.devices=2", "trainer.strategy=ddp"],
     "zero2, 2 ranks": ["data.workers=1", "trainer.devices=2", "trainer.strategy=zero2"],
+    "fsdp2, 2 ranks": ["data.workers=1", "trainer.devices=2", "trainer.strategy=fsdp2"],
 }
 
 

@@ -12,7 +12,7 @@ Source: FSDP (arXiv 2304.11277), PyTorch's `fully_shard`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ def shard(backbone: Backbone, mesh: DeviceMesh) -> None:
         ValueError: weights train outside the decoder's layers, the projector and the tower.
     """
     model: nn.Module = backbone.core.model  # what every step calls
-    units = list(_layers(backbone))
+    units = _layers(backbone)
     layers = len(units)
     for name in ("projector", "vision"):
         part = backbone.part(name)
@@ -58,10 +58,10 @@ def shard(backbone: Backbone, mesh: DeviceMesh) -> None:
     fully_shard(model, mesh=mesh, ignored_params=whole)  # nothing of its own: it makes the layers wait for one another
 
 
-def _layers(backbone: Backbone) -> Iterator[nn.Module]:
+def _layers(backbone: Backbone) -> list[nn.Module]:
     number = backbone.core.config.get_text_config().num_hidden_layers
     lists = (m for m in backbone.part("language").modules() if isinstance(m, nn.ModuleList) and len(m) == number)
-    return iter(next(lists))
+    return list(next(lists))
 
 
 def whole(tensor: Tensor) -> Tensor:
