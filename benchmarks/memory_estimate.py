@@ -8,8 +8,8 @@ all code and kernels; that is what the estimate counts: weights, optimizer with 
 those of the batches that were trained.
 
 The processes give freed tensors back to the system (`MALLOC_MMAP_THRESHOLD_`), so that what is resident is what is
-alive. `--heap` measures glibc's heap as it comes as well: it cannot use a freed place again for as large a tensor
-(aligned blocks, before glibc 2.38), and keeps what is free.
+alive. `--heap` measures glibc's heap as it comes as well, which keeps what is free and, in older versions, is known not
+to use a freed place again for an aligned block of the same size.
 """
 
 from __future__ import annotations
