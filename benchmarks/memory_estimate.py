@@ -88,7 +88,8 @@ def _config(folder: Path, size: str, steps: int) -> Path:
     path = folder / f"{size}.yaml"
     path.write_text(
         "name: size\n"
-        f"model: {{family: tiny, path: random, options: {{width: {width}, language_layers: {layers}, heads: 12}}, "
+        f"model: {{family: tiny, path: random, options: {{width: {width}, language_layers: {layers}, "
+        f"heads: {max(1, int(width) // 64)}}}, "
         "attention: sdpa, lora: {rank: 64, dropout: 0.0}}\n"
         f"data: {{batch_size: {BATCH}, workers: 0, pad_to_multiple_of: 128, train: {{shards: {folder}/train, build: "
         "{source: scenes, shards: 1, options: {count: 16}}}}\n"
