@@ -104,6 +104,8 @@ def test_zero2_resumes(one, tmp_path):
     assert losses(run) == pytest.approx(losses(single), rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_fsdp2_and_ddp_read_one_another(tmp_path):
     """With all that changes layers: computed twice, a projector trained as a whole, an adapted tower."""
     config = write_config(tmp_path)

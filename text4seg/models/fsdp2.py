@@ -43,11 +43,6 @@ def shard(backbone: Backbone, mesh: DeviceMesh) -> None:
         part = backbone.part(name)
         if any(p.requires_grad for p in part.parameters()):
             units.append(part)
-    sharded = [fully_shard(unit, mesh=mesh, reshard_after_forward=True) for unit in units]
-    for number, unit in enumerate(sharded):
-        # On the way back each asks for the one before. Left alone, they would go by the order of all calls since the
-        # last step; ranks that have answered unequally many questions in between would ask for different ones.
-        unit.set_modules_to_backward_prefetch([sharded[number - 1] if 0 < number < layers else unit])
     inside = {id(p) for unit in units for p in unit.parameters()}
     whole = {p for p in backbone.model.parameters() if id(p) not in inside}
     if any(p.requires_grad for p in whole):
@@ -55,6 +50,11 @@ def shard(backbone: Backbone, mesh: DeviceMesh) -> None:
             "`trainer.strategy: fsdp2` trains LoRA on decoder, projector and tower; embeddings or the head train here, "
             "too: take zero2."
         )
+    sharded = [fully_shard(unit, mesh=mesh, reshard_after_forward=True) for unit in units]
+    for number, unit in enumerate(sharded):
+        # On the way back each asks for the one before. Left alone, they would go by the order of all calls since the
+        # last step; ranks that have answered unequally many questions in between would ask for different ones.
+        unit.set_modules_to_backward_prefetch([sharded[number - 1] if 0 < number < layers else unit])
     fully_shard(model, mesh=mesh, ignored_params=whole)  # nothing of its own: it makes the layers wait for one another
 
 
