@@ -73,6 +73,19 @@ def test_each_picture_and_query_gets_overlay_mask_and_json(tmp_path, run, pictur
     assert "invalid" in capsys.readouterr().out
 
 
+def test_one_question_can_name_all_classes(tmp_path, run, picture):
+    both = "Sure:\n<seg>a cat *1| dog on top *1\n others *1| a cat *1\n</seg>"
+    _, backbone = text4seg.report.run.load_run()
+    backbone.model = backbone_of(Reciter([both])).model
+    words = [str(picture), "--run", str(run), "--query", "dog on top", "--query", "a cat", "--query", "a cow"]
+    assert main([*words, "--together", "--out", str(tmp_path)]) == 0
+    ((_, (question, _)),) = backbone.asked
+    assert all(query in question for query in ("dog on top", "a cat", "a cow"))
+    masks = [np.asarray(Image.open(tmp_path / f"my photo-{q}.mask.png")) for q in ("a-cat", "dog-on-top", "a-cow")]
+    corners = [[bool(mask[y, x]) for y in (0, -1) for x in (0, -1)] for mask in masks]
+    assert corners == [[True, False, False, True], [False, True, False, False], [False] * 4]
+
+
 def test_the_grammar_can_be_switched_on(tmp_path, run, picture):
     words = [str(picture), "--run", str(run), "--query", "dog on top", "--query", "a cat", "--out", str(tmp_path)]
     assert main([*words, "--grammar", "on"]) == 0

@@ -1,6 +1,7 @@
 """Segment pictures by words with a trained run.
 
     python -m text4seg.predict IMAGE... --run RUN --query "the dog on the left" [--query ...] [--out DIR] [--grid 16x16]
+    python -m text4seg.predict IMAGE... --run RUN --query cat --query dog --together
 
 For each picture and query DIR gets an overlay PNG, a mask PNG and a JSON with the COCO RLE, box, area, the raw text
 and its status. A picture that cannot be read is named and skipped; the exit code is then 1.
@@ -34,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--run", type=Path, required=True, help="folder that `python -m text4seg.fit` wrote")
     parser.add_argument("--query", action="append", required=True, help="what to look for; may be given several times")
+    parser.add_argument(
+        "--together", action="store_true", help="one question names all queries, as semantic training asks"
+    )
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="default: %(default)s")
     parser.add_argument("--grid", type=grid_size, help="ROWSxCOLS; default: the run's")
     parser.add_argument("--which", default="best", help="best, last, or base (before tuning); default: %(default)s")
@@ -82,7 +86,7 @@ def _predict(given: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             skipped += 1
             continue
-        for found in predict(backbone, config, picture, given.query, given.grid, decoding):
+        for found in predict(backbone, config, picture, given.query, given.grid, decoding, given.together):
             written = write_prediction(found, picture, path, given.out)
             area, seconds = f"{found.mask.mean():.1%}", f"{found.cost['seconds']:.2f}"
             table.add_row(path.name, found.query, found.decoded.status, area, seconds, str(written))

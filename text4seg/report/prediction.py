@@ -74,6 +74,7 @@ def predict(
     queries: Sequence[str],
     size: tuple[int, int] | None = None,
     decoding: DecodingSettings | None = None,
+    together: bool = False,
 ) -> list[Prediction]:
     """Ask where each query is in a picture.
 
@@ -81,29 +82,36 @@ def predict(
         backbone: model and processor; answers come from the device that the model is on.
         config: the run's settings: codec, grid, and whether questions name them.
         picture: any RGB picture.
-        queries: what to look for, one question each.
+        queries: what to look for.
         size: another grid than the run's, (rows, cols).
         decoding: how to decode; default: as the run does.
+        together: one question names all queries, as semantic training asks, and no pixel is of two; otherwise each has
+            a question of its own.
     """
     decoding = decoding or config.decoding
     rows, cols = size or tuple(config.data.grid)
-    items = Items(_item(query, picture, (rows, cols), config) for query in queries)
+    groups = [list(queries)] if together else [[query] for query in queries]
+    task = "conditioned" if together else "referring"
+    items = Items(_item(task, group, picture, (rows, cols), config) for group in groups)
     encoded = [backbone.processor.encode(picture, [(item.question, None)]) for item in items]
     device = next(backbone.model.parameters()).device
     prompts = {name: tensor.to(device) for name, tensor in backbone.processor.collate(encoded, side="left").items()}
     found = []
     answers = respond(backbone, prompts, items, decoding)
     cost = answers.counts.per_mask(len(items))
-    for query, item, text, left in zip(queries, items, answers.texts, answers.left, strict=True):
-        decoded = parse(text, (rows, cols), item.codec, [query])
-        mask = paint(decoded.grid, (picture.height, picture.width), decoding.paint) == 1
-        found.append(Prediction(query, item.question, decoded, mask, cost, left))
+    for group, item, text, left in zip(groups, items, answers.texts, answers.left, strict=True):
+        decoded = parse(text, (rows, cols), item.codec, group)
+        painted = paint(decoded.grid, (picture.height, picture.width), decoding.paint)
+        names = decoded.grid.labels
+        for query in group:
+            mask = painted == names.index(query) if query in names else np.zeros(painted.shape, bool)
+            found.append(Prediction(query, item.question, decoded, mask, cost, left))
     return found
 
 
-def _item(query: str, picture: Image.Image, size: tuple[int, int], config: Config) -> Item:
-    labels = (OTHERS, query)
-    question, _ = templates.DEFAULT.fixed("referring", [query])
+def _item(task: str, queries: Sequence[str], picture: Image.Image, size: tuple[int, int], config: Config) -> Item:
+    labels = (OTHERS, *queries)
+    question, _ = templates.DEFAULT.fixed(task, queries)
     if config.data.format_hint:
         question += templates.hint(config.data.codec, size)
     return Item(
@@ -116,7 +124,7 @@ def _item(query: str, picture: Image.Image, size: tuple[int, int], config: Confi
         size=size,
         codec=config.data.codec,
         rule=config.data.rule,
-        task="referring",
+        task=task,
     )
 
 
