@@ -104,9 +104,9 @@ def test_the_grammar_of_descriptors_is_not_for_words(run, tmp_path, monkeypatch)
     asked: list[tuple[str, str]] = []
     real = evaluation.respond
 
-    def respond(backbone, prompts, items, settings):
-        asked.extend((item.task, settings.grammar) for item in items)
-        return real(backbone, prompts, items, settings)
+    def respond(backbone, prompts, items, *rest):
+        asked.extend((item.task, rest[0].grammar) for item in items)
+        return real(backbone, prompts, items, *rest)
 
     monkeypatch.setattr(evaluation, "respond", respond)
     common = [f"run={run}", "device=cpu", "decoding.max_new_tokens=8", "decoding.grammar=on", "name=grammar"]
