@@ -146,7 +146,23 @@ def test_cells_alone_need_a_weight(tmp_path):
     check(load(path, ["loss.cells=1"]))
 
 
-@pytest.mark.parametrize("word", ["model.merge=2", "model.cache_features=here"])
+@pytest.mark.parametrize("word", ["model.merge=2", "model.row_ends=true", "model.cache_features=here"])
 def test_settings_of_composed_models_are_refused_elsewhere(word) -> None:
     with pytest.raises(ValueError, match=r"is for family compose, not tiny"):
         check(load("conf/tiny.yaml", [word]))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["loss.cells=0", "loss.counts=1"], r"`loss.counts` teaches behind `loss.cells` only"),
+        (
+            ["data.wrong_rows=0.5", "data.codec=irle", "data.variants={}", "data.curriculum=[]"],
+            r"for codecs that end rows",
+        ),
+        (["loss.sampled=8", "trainer.strategy=fsdp2"], r"`loss.sampled` takes rows of the head"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(words, told) -> None:
+    with pytest.raises(ValueError, match=told):
+        check(load("conf/tiny.yaml", words))

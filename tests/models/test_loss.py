@@ -11,7 +11,7 @@ from checkpoints import picture
 
 from text4seg.descriptors import LabelGrid
 from text4seg.models.lora import apply_lora, choose_trained
-from text4seg.models.loss import answer_loss, cell_loss
+from text4seg.models.loss import answer_loss, cell_loss, drawn_words, renumbered
 from text4seg.models.module import Text4SegModule
 from text4seg.models.processor import model_inputs
 from text4seg.models.registry import load_backbone
@@ -97,6 +97,54 @@ def test_without_answers_the_cells_teach_the_lower_layers_only() -> None:
     assert all(grad is not None for grad in grads.values())  # or ranks would wait for one another
     layers = {n: any(g.any() for k, g in grads.items() if f"layers.{n}." in k) for n in range(3)}
     assert layers == {0: True, 1: False, 2: False}
+
+
+def test_a_sample_of_all_words_is_the_exact_loss() -> None:
+    module = cells_module(0.5, counts=0.25)
+    batch = cells_batch(module, ANSWERS[2])
+    everything = len(module.backbone.head.weight)
+    exact, sampled = module.answer_loss(batch), module.answer_loss(batch, sampled=everything)
+    torch.testing.assert_close(sampled, exact, rtol=1e-5, atol=0)
+    few = module.answer_loss(batch, sampled=40)
+    assert 0.5 * exact < few < 1.5 * exact
+    weights = [p for p in module.parameters() if p.requires_grad]
+    grads = zip(*(torch.autograd.grad(loss, weights) for loss in (exact, sampled)), strict=True)
+    for one, other in grads:
+        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-6)
+
+
+def test_drawn_words_stand_for_the_whole_vocabulary_in_expectation() -> None:
+    targets = {"labels": torch.tensor([[-100, 3, 11], [3, -100, -100]]), "cells": torch.tensor([-100, 7])}
+    logits = torch.randn(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sums = []
+    for seed in range(4000):
+        words, rise = drawn_words(targets, 20, 4, seed)
+        assert len(words) == 7
+        assert {3, 7, 11} <= set(words.tolist())
+        assert words[renumbered(targets["labels"], words)[0, 1:]].tolist() == [3, 11]
+        assert renumbered(targets["labels"], words)[1, 1] == -100
+        sums.append((logits[words] + rise).exp().sum())
+    assert torch.stack(sums).mean().item() == pytest.approx(logits.exp().sum().item(), rel=0.01)
+
+
+def test_validation_and_the_next_step_draw_otherwise() -> None:
+    """`val/loss` is exact; each step has words of its own, the same ones after a resume."""
+    module = cells_module(0.0)
+    module.loss.sampled = 40
+    batch = cells_batch(module, ANSWERS[2])
+    first = module.training_step(batch, 0).item()
+    assert module.training_step(batch, 0).item() == first
+    assert first != pytest.approx(module.answer_loss(batch).item(), rel=1e-6)
+    targets = {"labels": batch["labels"]}
+    one, other = (drawn_words(targets, 5000, 40, seed)[0].tolist() for seed in (0, 1))
+    assert one != other
+
+
+def test_a_head_that_is_no_plain_layer_is_refused() -> None:
+    module = cells_module(0.0)
+    module.backbone.core.lm_head = torch.nn.Sequential(module.backbone.core.lm_head)
+    with pytest.raises(ValueError, match=r"`loss.sampled` needs a plain linear head, got Sequential"):
+        module.backbone.logits(torch.zeros(1, 32), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("layer", [0, 4])

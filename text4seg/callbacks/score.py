@@ -120,6 +120,6 @@ class Score(Callback):
                 f"{scores['all_others']:.0%} of the validation answers say 'others' everywhere, where "
                 f"{scores['ceiling_all_others']:.0%} should: the model has not found the picture yet, or has "
                 "collapsed. Early in training this is common; if it stays, let image tokens name their cells "
-                "(loss.cells=1 model.image_place=last) or lower the learning rate.",
+                "(loss.cells=1 loss.counts=1 model.image_place=last) or lower the learning rate.",
                 stacklevel=2,
             )

@@ -24,7 +24,7 @@ from text4seg.data.settings import DataSettings
 from text4seg.data.shards.read import Record
 from text4seg.data.types import Sample
 from text4seg.data.variants import Curriculum, Variant
-from text4seg.descriptors import BROKEN, LabelGrid, Span
+from text4seg.descriptors import ROW_CODECS, LabelGrid, Span
 from text4seg.models.processor import Encoded, Processor, Turns
 
 NAMED = 5
@@ -215,7 +215,7 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         share, hint = self.settings.wrong_rows, self.settings.format_hint
         if not variant.answer:
             return [(conversation(sample, variant, hint)[0][0], None)], []
-        if share and variant.codec in BROKEN:
+        if share and variant.codec in ROW_CODECS:
             return flawed_conversation(sample, variant, hint, share, rng)
         return conversation(sample, variant, hint), []
 

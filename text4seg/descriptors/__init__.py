@@ -15,13 +15,13 @@ from .paint import METHODS, paint
 from .parse import parse
 from .rasterize import RULES, rasterize
 from .strict import DescriptorError, parse_strict
-from .wrong_rows import BROKEN, Span, row_spans, with_wrong_rows
+from .wrong_rows import ROW_CODECS, Span, row_spans, with_wrong_rows
 
 __all__ = [
-    "BROKEN",
     "CODECS",
     "METHODS",
     "OTHERS",
+    "ROW_CODECS",
     "RULES",
     "STAR",
     "Decoded",

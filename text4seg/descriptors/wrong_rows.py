@@ -18,7 +18,7 @@ from .grid import LabelGrid
 
 Span = tuple[int, int]
 """First character of a stretch of text and the one behind its last."""
-BROKEN = ("rrle", "full")
+ROW_CODECS = ("rrle", "full")
 """Codecs that break rows; in the others there is no row to be wrong."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -73,9 +74,25 @@ class Backbone:
         """Number of decoder layers."""
         return int(self.core.config.get_text_config().num_hidden_layers)
 
-    def logits(self, hidden_ND: Tensor) -> Tensor:
-        """Logits ``[N, V]`` of some positions only."""
-        return self.core.lm_head(hidden_ND)
+    def logits(self, hidden_ND: Tensor, words: Tensor | None = None) -> Tensor:
+        """Logits ``[N, V]`` of some positions only, and of some words ``[W]`` only where those are given.
+
+        Raises:
+            ValueError: words are given and the head is no plain linear layer.
+        """
+        head = self.head
+        if words is None:
+            return head(hidden_ND)
+        if type(head) is not nn.Linear:
+            raise ValueError(f"`loss.sampled` needs a plain linear head, got {type(head).__name__}; take it away.")
+        rows = {name: weight[words] for name, weight in head.named_parameters()}
+        return functional_call(head, rows, (hidden_ND,))
+
+    @property
+    def head(self) -> nn.Module:
+        """The language-model head: hidden states -> logits."""
+        core: Any = self.core
+        return core.get_output_embeddings()
 
     @property
     def core(self) -> PreTrainedModel:

@@ -1,11 +1,12 @@
 """Next-token loss on the answers; only the positions that predict an answer token go through the head.
 
-Axis legend: B batch, T tokens, D width, N answer positions of the batch.
+Axis legend: B batch, T tokens, D width, N answer positions of the batch, V vocabulary, W words that compete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -58,3 +59,34 @@ def answer_loss(
     sums_B = torch.zeros(len(counts_B), dtype=losses_N.dtype, device=losses_N.device)
     sums_B = sums_B.index_add(0, wanted_BT.nonzero()[:, 0], losses_N)
     return (sums_B / counts_B.clamp(min=1))[counts_B > 0].mean()
+
+
+def drawn_words(targets: Mapping[str, Tensor], vocabulary: int, sampled: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Words that compete in one step of a sampled softmax: all that are asked for, and a sample of the others.
+
+    Source: sampled softmax with an importance weight (Jean et al., arXiv 1412.2007, section 3.1), the sample uniform
+    and without replacement: the sum over the vocabulary is right in expectation.
+
+    Args:
+        targets: token ids of any shape, -100 where nothing is asked.
+        vocabulary: number of words, V.
+        sampled: words drawn from those that nobody asks for.
+        seed: of the draw.
+
+    Returns:
+        Their ids ``[W]``, ascending, and what their logits must rise by so that each drawn word stands for those that
+        were not drawn ``[W]``.
+    """
+    asked = torch.cat([part[part != IGNORE_LABEL] for part in targets.values()]).unique()
+    others = torch.ones(vocabulary, dtype=torch.bool, device=asked.device)
+    others[asked] = False
+    left = others.nonzero()[:, 0]
+    chosen = torch.randperm(len(left), generator=torch.Generator().manual_seed(seed))[:sampled]
+    words = torch.cat([asked, left[chosen.to(left.device)]]).sort().values
+    weight = math.log(len(left) / len(chosen)) if len(chosen) else 0.0
+    return words, others[words] * weight
+
+
+def renumbered(targets: Tensor, words: Tensor) -> Tensor:
+    """Token ids as places in `words`, which holds them in ascending order; -100 stays."""
+    return torch.where(targets == IGNORE_LABEL, targets, torch.searchsorted(words, targets))

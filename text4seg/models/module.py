@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,8 @@ from torchmetrics import MeanMetric
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.fsdp2 import shard
-from text4seg.models.loss import IGNORE_LABEL, answer_loss, cell_loss
-from text4seg.models.processor import model_inputs
+from text4seg.models.loss import IGNORE_LABEL, answer_loss, cell_loss, drawn_words, renumbered
+from text4seg.models.processor import TARGETS, model_inputs
 from text4seg.models.settings import LossSettings, OptimSettings, Phase
 
 
@@ -66,21 +66,37 @@ class Text4SegModule(LightningModule):
         if self.device_mesh is not None and not any(isinstance(m, FSDPModule) for m in self.modules()):
             shard(self.backbone, self.device_mesh["data_parallel"])
 
-    def answer_loss(self, batch: dict[str, Any]) -> Tensor:
-        """Loss of a batch from `Processor.collate`, a scalar; with the cells' loss where image tokens name them."""
-        inputs, head = model_inputs(batch), self.backbone.logits
-        weight = self.phase(self.global_step).cells
+    def answer_loss(self, batch: dict[str, Any], sampled: int = 0) -> Tensor:
+        """Loss of a batch from `Processor.collate`, a scalar; with the cells' loss where image tokens name them.
+
+        Args:
+            sampled: words that compete beside those asked for; 0: the whole vocabulary, exact.
+        """
+        inputs, weight = model_inputs(batch), self.phase(self.global_step).cells
+        targets, head = self._competing({name: batch[name] for name in TARGETS if name in batch}, sampled)
         if "cells" not in batch or not weight:
             hidden_BTD = self.backbone.hidden_states(inputs)
-            return answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
-        layer = self._cells_layer()
-        hidden_BTD, middle = self.backbone.hidden_states_at(inputs, (layer, min(layer + 1, self.backbone.depth)))
-        cells = weight * cell_loss(middle[0], batch["cells"], head)
-        if self.loss.counts:
-            cells = cells + self.loss.counts * cell_loss(middle[1], batch["counts"], head)
-        if (batch["labels"] == IGNORE_LABEL).all():  # a curriculum may begin with nothing but cells
+            return answer_loss(hidden_BTD, targets["labels"], head, self.loss.reduction)
+        layer, counts = self._cells_layer(), self.loss.counts
+        layers = (layer, min(layer + 1, self.backbone.depth)) if counts else (layer,)
+        hidden_BTD, middle = self.backbone.hidden_states_at(inputs, layers)
+        cells = weight * cell_loss(middle[0], targets["cells"], head)
+        if counts:
+            cells = cells + counts * cell_loss(middle[1], targets["counts"], head)
+        if (targets["labels"] == IGNORE_LABEL).all():  # a curriculum may begin with nothing but cells
             return cells + 0.0 * hidden_BTD.sum()  # ranks wait for the gradients of every layer
-        return cells + answer_loss(hidden_BTD, batch["labels"], head, self.loss.reduction)
+        return cells + answer_loss(hidden_BTD, targets["labels"], head, self.loss.reduction)
+
+    def _competing(
+        self, targets: dict[str, Tensor], sampled: int
+    ) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
+        """Targets, and a head that gives logits of the words that they are numbered in."""
+        if not sampled:
+            return targets, self.backbone.logits
+        weight: Any = self.backbone.head.weight
+        words, rise = drawn_words(targets, len(weight), sampled, self.global_step)
+        numbered = {name: renumbered(part, words) for name, part in targets.items()}
+        return numbered, lambda hidden_ND: self.backbone.logits(hidden_ND, words) + rise
 
     def _cells_layer(self) -> int:
         layers, asked = self.backbone.depth, self.loss.cells_layer
@@ -91,7 +107,7 @@ class Text4SegModule(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one micro-batch."""
-        return self.answer_loss(batch)
+        return self.answer_loss(batch, self.loss.sampled)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Loss of the right answers; the `Score` callback does the decoding."""

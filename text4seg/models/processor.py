@@ -10,6 +10,7 @@ import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -234,8 +235,12 @@ class Processor:
 
     def _counts(self, lengths: NDArray[np.int64]) -> list[int]:
         """One sign a length, as far as signs go: the token that a star and the sign end with."""
-        signs = self._plain_ids([f"{STAR}{sign}" for sign in SIGNS])
-        return [signs[n][-1] if 0 < n < len(signs) else -100 for n in lengths.reshape(-1)]
+        return [self._signs[n] if 0 < n < len(self._signs) else -100 for n in lengths.reshape(-1)]
+
+    @cached_property
+    def _signs(self) -> list[int]:
+        """The token that a star and each of the signs end with."""
+        return [ids[-1] for ids in self._plain_ids([f"{STAR}{sign}" for sign in SIGNS])]
 
     def collate(
         self, batch: Sequence[Encoded], side: str = "right", pad_to_multiple_of: int = 1, max_length: int | None = None

@@ -16,12 +16,13 @@ from text4seg.data.tasks.settings import TaskSettings, preset
 from text4seg.data.types import Task
 from text4seg.data.variants import Curriculum
 from text4seg.decoding.settings import ENGINES, GRAMMARS
+from text4seg.descriptors import ROW_CODECS
 from text4seg.models.settings import FAMILIES
-from text4seg.training.stages import check_stages, unfolded
+from text4seg.training.stages import check_stages, teaches_cells, unfolded
 
 MONITORS = ("val/cIoU", "val/gIoU", "val/mIoU", "val/ok")
 """Scores of which more is better."""
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 TASKS = (*get_args(Task), "semantic", "mix")
 LOWEST: dict[str, float] = {
     "trainer.steps": 1,
@@ -54,6 +55,7 @@ LOWEST: dict[str, float] = {
     "model.merge": 1,
     "loss.cells": 0,
     "loss.counts": 0,
+    "loss.sampled": 0,
     "optim.lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_ratio": 0,
@@ -135,8 +137,9 @@ def _check_strategy(config: Config) -> None:
     strategy = config.trainer.strategy
     if strategy == "zero3":
         raise ValueError(
-            "`trainer.strategy: zero3` is not offered: ranks would wait for one another for ever where their answers "
-            "are of unequal length. Take fsdp2, which shares out the decoder's frozen weights, too."
+            "`trainer.strategy: zero3` is not offered: it has not been tried, and ranks that answer questions of "
+            "unequal length might wait for one another for ever. Take fsdp2: it, too, shares out the decoder's frozen "
+            "weights."
         )
     if strategy != "fsdp2":
         return
@@ -145,6 +148,8 @@ def _check_strategy(config: Config) -> None:
             "`trainer.strategy: fsdp2` is for LoRA over weights that are not quantized; take zero2 (or ddp) for "
             "`model.lora.enabled: false` and `model.quantize`."
         )
+    if config.loss.sampled:
+        raise ValueError("`loss.sampled` takes rows of the head, which fsdp2 shares out; set it to 0.")
     if config.trainer.precision == "16-mixed":
         raise ValueError("`trainer.strategy: fsdp2` has no 16-mixed; take bf16-mixed, bf16-true or 32-true.")
 
@@ -153,6 +158,14 @@ def _check_ways(config: Config) -> None:
     """What is taught at any time: the curriculum's variants, or the stages."""
     check_stages(config)
     Curriculum(unfolded(config))
+    if config.loss.counts and not teaches_cells(config):
+        raise ValueError("`loss.counts` teaches behind `loss.cells` only: give that a weight, or set `counts` to 0.")
+    codecs = {config.data.codec, *(variant.codec for variant in unfolded(config).variants.values())}
+    if config.data.wrong_rows and not codecs & set(ROW_CODECS):
+        raise ValueError(
+            f"`data.wrong_rows` is for codecs that end rows ({', '.join(ROW_CODECS)}), not {config.data.codec}; "
+            "set it to 0."
+        )
     silent = [name for name, variant in config.data.variants.items() if not variant.answer]
     if silent and not config.loss.cells:
         raise ValueError(

@@ -32,12 +32,12 @@ from text4seg.models.start import start_from
 from text4seg.models.strategy import make_strategy
 from text4seg.report.stamp import write_stamp
 from text4seg.training.folder import checkpoint_of, step_of
-from text4seg.training.hardware import Hardware, hardware
+from text4seg.training.hardware import Hardware, emulated, hardware, precision_on
 from text4seg.training.launch import launched
 from text4seg.training.note import note_of, refuse_changes
 from text4seg.training.plan import Plan, plan
 from text4seg.training.probe import find_batch_size
-from text4seg.training.stages import phases_of, stage_lines, unfolded
+from text4seg.training.stages import phases_of, stage_lines, teaches_cells, unfolded
 
 STEPS = Path("logs", "steps.csv")
 """A run that has this file has trained."""
@@ -96,6 +96,8 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
         torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(config.seed)
     devices = hardware(config.trainer)
+    precision = precision_on(config.trainer.precision, devices.accelerator)
+    config = replace(config, trainer=replace(config.trainer, precision=precision))
     if config.trainer.epochs is None and not config.trainer.fill_memory:
         plan(config, devices.ranks)  # a batch that cannot be split is refused before anything is loaded
     checkpoint = checkpoint_of(run)
@@ -112,7 +114,7 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
         config.seed,
         tell=_teller(console),
         accept=accept,
-        cells=max([phase.cells for phase in phases_of(config)] or [config.loss.cells]) > 0,
+        cells=teaches_cells(config),
     )
     planned = _plan(config, devices, data)
     config = planned.settle(config)
@@ -126,6 +128,12 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
             console.print(f"plan:       {planned}")
             if data.data.max_length < config.data.max_length:
                 console.print(f"context:    {data.data.max_length} tokens; longer samples are left out")
+            if emulated(precision, devices.accelerator):
+                console.print(
+                    f"precision:  {precision} is imitated on this processor, up to 100 times slower; "
+                    "trainer.precision=auto takes what is fast",
+                    style="yellow",
+                )
             for line in stage_lines(config, planned.steps):
                 console.print(f"stage:      {line}", highlight=False)
             if data.cells and backbone.processor.image_place == "first":

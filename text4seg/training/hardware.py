@@ -59,3 +59,22 @@ def hardware(settings: TrainerSettings) -> Hardware:
             f"{nodes} x {devices}; leave both to `trainer.devices=auto`."
         )
     return Hardware(accelerator, int(devices), nodes)
+
+
+def precision_on(asked: str, accelerator: str) -> str:
+    """What `auto` stands for: bf16-mixed where the processor multiplies bfloat16 itself, else 32-true.
+
+    A processor that does not can do it all the same, but without its vectors: a hundred times slower.
+    """
+    return ("bf16-mixed" if _multiplies_bfloat16(accelerator) else "32-true") if asked == "auto" else asked
+
+
+def emulated(precision: str, accelerator: str) -> bool:
+    """Whether this processor only imitates what `precision` computes in."""
+    return precision.startswith("bf16") and not _multiplies_bfloat16(accelerator)
+
+
+def _multiplies_bfloat16(accelerator: str) -> bool:
+    if accelerator == "gpu":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # what PyTorch itself asks before it multiplies

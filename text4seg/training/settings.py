@@ -53,7 +53,7 @@ class TrainerSettings:
     """Devices a node: a number, or auto (all GPUs; one process on a CPU)."""
     nodes: int = 1
     precision: str = "32-true"
-    """32-true, bf16-mixed, bf16-true or 16-mixed."""
+    """32-true, bf16-mixed, bf16-true, 16-mixed, or auto: bf16-mixed where the processor multiplies bfloat16 itself, else 32-true."""
     threads: int | None = None
     """CPU threads a process; null: PyTorch's choice."""
     validate_every: int | None = 500

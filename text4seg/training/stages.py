@@ -44,6 +44,11 @@ def phases_of(config: Config) -> list[Phase]:
     ]
 
 
+def teaches_cells(config: Config) -> bool:
+    """Whether image tokens have to name their cells at any time."""
+    return max([phase.cells for phase in phases_of(config)] or [config.loss.cells]) > 0
+
+
 def stage_lines(config: Config, steps: int) -> Iterator[str]:
     """A line a stage, in words; `steps` of the whole training."""
     for stage, phase, (start, end) in zip(config.stages, phases_of(config), _borders(config), strict=True):

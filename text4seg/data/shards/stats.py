@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +136,13 @@ def statistics(
     images, questions, unreadable = array("Q"), array("Q"), Counter[str]()
     for sample in islice(_readable(folder, index, unreadable), limit):
         images.append(_hash(sample.image))
-        for side, rule in ((side, rule) for side in grids for rule in rules if training):
-            assert training is not None
-            tally = tallies.setdefault((sample.source, side, rule), Tally())
-            tally.whole.extend(training.lengths(sample, side, rule))
+        if training:
+            for side, rule in product(grids, rules):
+                tally = tallies.setdefault((sample.source, side, rule), Tally())
+                tally.whole.extend(training.lengths(sample, side, rule))
         for turn, plane in zip(sample.turns, sample.masks, strict=True):
             questions.append(_hash(sample.image + plane.tobytes() + "\n".join(turn.labels).encode()))
-            for side, rule in ((side, rule) for side in grids for rule in rules if turn.task != "text"):
+            for side, rule in product(grids, rules) if turn.task != "text" else ():
                 tally = tallies.setdefault((sample.source, side, rule), Tally())
                 tally.add(turn, plane, (side, side), rule, tokens, training.data.codec if training else "rrle")
     if not any(tally.lengths for tally in tallies.values()):

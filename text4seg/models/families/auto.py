@@ -12,6 +12,7 @@ import inspect
 import math
 from typing import Any
 
+from torch import Tensor
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
@@ -41,10 +42,9 @@ CELLS = 16
 class AutoBackbone(Backbone):
     """A backbone whose own class may scale or cap logits behind its head (Gemma 2, PaliGemma 2)."""
 
-    def logits(self, hidden_ND: Any) -> Any:
-        """Logits ``[N, V]`` of some positions only, as the model's own class makes them."""
-        head: Any = self.core.get_output_embeddings()
-        return finish_logits(self.core.config.get_text_config(), head(hidden_ND))
+    def logits(self, hidden_ND: Tensor, words: Tensor | None = None) -> Tensor:
+        """Logits ``[N, V]`` of some positions only, or ``[N, W]``, as the model's own class makes them."""
+        return finish_logits(self.core.config.get_text_config(), super().logits(hidden_ND, words))
 
 
 def processor(settings: ModelSettings) -> OwnProcessor:
