@@ -188,7 +188,8 @@ def _drafted(
     _, width, branches = shape
     drafters = [GeometryDrafter.of_item(spelling, item, habits) for item in asked.items]
     plan = replace(_plan(backbone, asked, kind, loud), drafters=drafters, widths=Fixed(width), branches=branches)
-    return write(backbone, asked.prompts, asked.items, _bound(asked, kind), plan)
+    made = write(backbone, asked.prompts, asked.items, _bound(asked, kind), plan)
+    return made.tokens, made.counts
 
 
 def _right(counts: Counts) -> float:

@@ -4,8 +4,9 @@
     python benchmarks/decoding.py wall RUN --large [--masks 6]
 
 RUN is a run folder; its validation questions are asked. Its model answers them, or with `--large` a random LLaVA of
-TinyLlama's shape (1.1 B, bfloat16) behind a CLIP-L tower with 16x16 image tokens. With `--large`, and with `--right`,
-every real pass is paid but the choice is replaced by the right answer's next token, whatever way of decoding asks.
+TinyLlama's shape (1.1 B, bfloat16, or float32 where the processor only imitates that) behind a CLIP-L tower with 16x16
+image tokens. With `--large`, and with `--right`, every real pass is paid but the choice is replaced by the right
+answer's next token, whatever way of decoding asks.
 Pictures and prompts are read within the time of each way; each is warmed up with one mask. A line a way: seconds a mask
 (fastest, median, slowest; of a batch: its time over its masks); how often faster than plain `generate` at batch 1, the
 loop of the published code (medians; by the clock, and by processor time, which counts on a busy machine); tokens and
@@ -47,6 +48,7 @@ from text4seg.models.processor import ImageGeometry, Processor
 from text4seg.report.evaluation import prompts_for
 from text4seg.report.questions import Questions
 from text4seg.report.run import load_run
+from text4seg.training.hardware import emulated
 
 MANY = 8
 """Masks of a batch, and questions about one picture."""
@@ -84,6 +86,7 @@ def run(options: argparse.Namespace) -> None:
     items = _items(config, max(options.masks, MANY))
     if options.large:
         backbone = large(backbone.processor)
+        print(f"{backbone.loaded}, {backbone.core.dtype}", flush=True)
     backbone.model.eval()
     bench = Bench(backbone, options.large or options.right)
     curve = step_curve(backbone)
@@ -171,7 +174,7 @@ class Bench:
             drafters = [GeometryDrafter.of_item(self._spelling, item, habits) for item in items]
             adjust = teacher.adjust if teacher else None
             plan = Plan(drafters=drafters, widths=chosen, branches=branches, adjust=adjust)
-            said, spent = write(self._backbone, prompts, items, self._bound(items), plan)  # type: ignore[arg-type]
+            said, spent, _ = write(self._backbone, prompts, items, self._bound(items), plan)  # type: ignore[arg-type]
             return Result(time.perf_counter() - begin, time.process_time() - busy, said, spent.passes)
 
         return way
@@ -238,7 +241,7 @@ def large(like: Any) -> Backbone:
     )
     torch.manual_seed(0)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_dtype(torch.float32 if emulated("bf16-true", "cpu") else torch.bfloat16)
     try:
         model = LlavaForConditionalGeneration(config)
     finally:

@@ -66,7 +66,7 @@ def teacher_of(backbone, prompts, rows=range(4), loud=1.2) -> Teacher:
 
 def drafted(backbone, prompts, count=4, bound=BOUND, branches=1, **plan):
     made = Plan(drafters=[Copier() for _ in range(count)], widths=Fixed(7), branches=branches, **plan)
-    tokens, spent = write(backbone, prompts, asked(count), bound, made)
+    tokens, spent, _ = write(backbone, prompts, asked(count), bound, made)
     return [without_padding(backbone, row) for row in tokens], spent
 
 
@@ -111,7 +111,7 @@ def test_whatever_the_precision_every_token_is_the_models_own(checkpoints, dtype
     prompts = prompts_for(backbone)
     teacher = teacher_of(backbone, prompts)
     made = Plan(drafters=[Copier() for _ in range(4)], widths=Fixed(7), adjust=teacher.adjust)
-    texts, _ = write(backbone, prompts, asked(4), BOUND, made)
+    texts, _, _ = write(backbone, prompts, asked(4), BOUND, made)
     for row, (text, wanted) in enumerate(zip(texts, plain(backbone, prompts, asked(4), BOUND, [teacher]), strict=True)):
         same = next((n for n, (a, b) in enumerate(zip(text, wanted, strict=False)) if a != b), len(text))
         if same < len(text):
@@ -148,7 +148,7 @@ def test_a_finished_answer_makes_room_for_the_next(checkpoints) -> None:
     prompts = prompts_for(backbone)
     ends, lengths = backbone.processor.tokenizer.eos_token_id, (30, 4, 6, 28)
     teacher = Teacher([[9] * (length - 1) + [ends] for length in lengths], prompts["input_ids"].shape[1], 50.0)
-    tokens, spent = write(backbone, prompts, asked(4), BOUND, Plan(slots=2, adjust=teacher.adjust))
+    tokens, spent, _ = write(backbone, prompts, asked(4), BOUND, Plan(slots=2, adjust=teacher.adjust))
     assert tokens == teacher.scripts
     assert spent.passes == sum(lengths) - 4
     # The prompt's own pass gives the first token; two batches of two would take 29 + 27 steps.
@@ -208,7 +208,7 @@ def test_a_language_is_kept_to_and_what_it_forces_costs_no_pass(checkpoints) -> 
     size = backbone.core.get_output_embeddings().weight.shape[0]
     for drafters in ([], [Copier() for _ in range(4)]):
         trackers = [Cycle(size) for _ in range(4)]
-        tokens, spent = write(backbone, prompts, asked(4), BOUND, Plan(trackers=trackers, drafters=drafters))
+        tokens, spent, _ = write(backbone, prompts, asked(4), BOUND, Plan(trackers=trackers, drafters=drafters))
         assert tokens == wanted
         if not drafters:
             assert spent.certain == sum(len(row) // 3 for row in tokens)
@@ -273,7 +273,7 @@ def test_what_cannot_be_verified_is_told(checkpoints) -> None:
 def test_an_empty_draft_is_one_token_a_pass(checkpoints) -> None:
     backbone = in_double(checkpoints.settings("llava"))
     prompts = prompts_for(backbone)
-    tokens, spent = write(backbone, prompts, asked(4), 12, Plan())
+    tokens, spent, _ = write(backbone, prompts, asked(4), 12, Plan())
     assert tokens == plain(backbone, prompts, asked(4), 12)
     assert (spent.tokens, spent.passes, spent.fed, spent.drafted) == (48, 44, 44, 0)
     assert Draft() == Draft([], [])
@@ -391,7 +391,7 @@ def test_questions_about_one_picture_share_it(checkpoints, family) -> None:
     for slots in (None, 2, 4):
         seen.clear()
         made = Plan(drafters=[Copier() for _ in range(6)], widths=Fixed(5), slots=slots)
-        tokens, _ = write(backbone, prompts, asked(6), 12, made)
+        tokens, _, _ = write(backbone, prompts, asked(6), 12, made)
         assert [without_padding(backbone, row) for row in tokens] == wanted
         if slots is None:
             whole = sum(seen)
@@ -505,5 +505,5 @@ def test_mixed_precision_is_answered(checkpoints, attention) -> None:
     backbone.model.eval()
     prompts = prompts_for(backbone)
     with torch.autocast("cpu", torch.bfloat16):
-        tokens, spent = write(backbone, prompts, asked(4), 20, Plan(drafters=[Copier() for _ in range(4)]))
+        tokens, spent, _ = write(backbone, prompts, asked(4), 20, Plan(drafters=[Copier() for _ in range(4)]))
     assert spent.tokens == sum(map(len, tokens)) == 80

@@ -71,7 +71,7 @@ def test_no_draft_changes_the_text(checkpoints, family) -> None:
     for seed, (slots, width) in enumerate(((None, 7), (1, 3), (2, 30), (3, 1))):
         drafters = [Mischief(row, vocabulary, 10 * seed + n) for n, row in enumerate(wanted)]
         plan = Plan(drafters=drafters, widths=Fixed(width), branches=9, slots=slots, adjust=teacher.adjust)
-        tokens, spent = write(backbone, prompts, items, BOUND, plan)
+        tokens, spent, _ = write(backbone, prompts, items, BOUND, plan)
         assert backbone.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True) == text
         assert spent.tokens == sum(map(len, tokens))
         accepted += spent.accepted
@@ -86,7 +86,7 @@ def test_geometry_drafts_save_passes_and_nothing_else(checkpoints) -> None:
     for branches, width in ((1, 16), (8, 48)):
         drafters = [GeometryDrafter(spelling, ("red",), (4, 4), openers=("Here it is:",)) for _ in items]
         plan = Plan(drafters=drafters, widths=Fixed(width), branches=branches, adjust=teacher.adjust)
-        tokens, spent = write(backbone, prompts, items, 90, plan)
+        tokens, spent, _ = write(backbone, prompts, items, 90, plan)
         decode = backbone.processor.tokenizer.batch_decode
         assert decode(tokens, skip_special_tokens=True) == decode(wanted, skip_special_tokens=True)
         assert spent.passes < 0.7 * spent.tokens

@@ -11,11 +11,10 @@ from text4seg.decoding.contract import Drafter
 from text4seg.decoding.drafts.geometry import GeometryDrafter
 from text4seg.decoding.drafts.habits import Habits
 from text4seg.decoding.drafts.spelling import Spelling
-from text4seg.decoding.engine.answering import Counts
 from text4seg.decoding.engine.cost import Shared, measured
 from text4seg.decoding.engine.loop import Fixed, Widths, greedy
 from text4seg.decoding.engine.sampling import sampling_of
-from text4seg.decoding.engine.structured import Plan, write
+from text4seg.decoding.engine.structured import Plan, Written, write
 from text4seg.decoding.language.tracker import trackers
 from text4seg.decoding.settings import ON, DecodingSettings
 
@@ -40,7 +39,7 @@ def write_drafted(
     bound: int,
     settings: DecodingSettings,
     slots: int | None = None,
-) -> tuple[list[list[int]], Counts]:
+) -> Written:
     """Answer a batch of prompts, in the mode that the model is in.
 
     Args:
@@ -50,9 +49,6 @@ def write_drafted(
         bound: most new tokens of an answer.
         settings: the grammar's mode; width and branches of drafts; how tokens are chosen.
         slots: answers that are written at a time; None: all.
-
-    Returns:
-        each answer's tokens, the end token included where the model wrote one; and what they cost.
     """
     tokenizer = backbone.processor.tokenizer
     head: Any = backbone.core.get_output_embeddings()

@@ -40,11 +40,13 @@ class Answers:
         counts: what the batch cost.
         left: for each text the token (from 0) at which it left the language of descriptors; None where it did not, and
             where nobody looked (`grammar: off`).
+        confidence: of each, 0 to 1: the mean chance that the model gave the tokens it wrote.
     """
 
     texts: list[str]
     counts: Counts
     left: list[int | None]
+    confidence: list[float]
 
 
 def generate(
@@ -77,16 +79,16 @@ def respond(
     if len(items) != ids.shape[0]:
         raise ValueError(f"`items` must have one entry a prompt: expected {ids.shape[0]}, got {len(items)}.")
     if not items:
-        return Answers([], Counts(), [])
+        return Answers([], Counts(), [], [])
     tokenizer = backbone.processor.tokenizer
     bound = settings.max_new_tokens or _bound(tokenizer, items, settings)
     model: Any = backbone.model
     with evaluating(model), _greedy(model, tokenizer):
         bound = min(bound, _room(model, ids.shape[1]))
-        written = write_plainly if _plainly(backbone, settings, ids.shape[1] + bound) else write_drafted
-        rows, counts = written(backbone, prompts, items, bound, settings, slots)
-    texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Answers(texts, counts, _left(tokenizer, items, settings, rows))
+        write = write_plainly if _plainly(backbone, settings, ids.shape[1] + bound) else write_drafted
+        made = write(backbone, prompts, items, bound, settings, slots)
+    texts = tokenizer.batch_decode(made.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return Answers(texts, made.counts, _left(tokenizer, items, settings, made.tokens), made.confidence)
 
 
 def _plainly(backbone: Backbone, settings: DecodingSettings, longest: int) -> bool:

@@ -91,7 +91,8 @@ class Examiner:
         answers = respond(self.backbone, prompts, items, decoding, self.slots)
         tokenizer = self.backbone.processor.tokenizer
         made = []
-        for question, text, left in zip(batch.questions, answers.texts, answers.left, strict=True):
+        lines = zip(batch.questions, answers.texts, answers.left, answers.confidence, strict=True)
+        for question, text, left, confidence in lines:
             item = question.item
             tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
             if item.task == TEXT:
@@ -104,7 +105,7 @@ class Examiner:
                 name = f"{item.key}/{item.turn}/{question.wording}"
                 refined = self.refine(decoded.grid, np.asarray(open_picture(item.image)), name)
             score = self.board.update(decoded, item, refined)
-            made.append(record(question, decoded, score, tokens, matches, left))
+            made.append(record(question, decoded, score, tokens, matches, left, confidence))
         return made, answers.counts
 
 

@@ -14,6 +14,7 @@ from .overlay import palette
 from .table import MEANINGS
 
 Report = Mapping[str, Any]
+SURE = {"mean": "mean confidence", "ranks_iou": "confidence against IoU (Spearman)"}
 STYLE = """
 :root{--ink:#1c2024;--faint:#667078;--line:#dde3e8;--soft:#f5f7f9;--good:#2f7d4f;--bad:#c0392b}
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);margin:0}
@@ -199,7 +200,9 @@ def _answers(report: Report) -> str:
     outside = report["left_language"]
     per_mask = [[f"{name} a mask", f"{value:.4g}"] for name, value in report["timing"]["per_mask"].items()]
     kept = ["left the language of descriptors", f"{outside} ({outside / items:.1%})"]
-    tables += _table(["decoding", ""], [*per_mask, kept], (1,))
+    known = {name: value for name, value in report["confidence"].items() if value is not None}
+    sure = [[SURE[name], f"{value:.3f}"] for name, value in known.items()]
+    tables += _table(["decoding", ""], [*per_mask, kept, *sure], (1,))
     tables += _table(["most frequent repairs", "times"], repairs, (1,)) if repairs else ""
     left = [[escape(line)] for line in report["left_out"]]
     return f'<div class="cols">{tables}</div>' + (_table(["left out: cannot be read"], left) if left else "")
@@ -229,11 +232,12 @@ def _card(card: Card) -> str:
     repairs = "".join(f"<li>{escape(what)}</li>" for what in line["repairs"])
     place = f"{line['key']}, turn {line['turn']}"
     left = "" if line["left"] is None else f", left the language at token {line['left']}"
+    sure = "" if line["confidence"] is None else f", confidence {line['confidence']:.2f}"
     return (
         f'<div class="card" data-status="{escape(line["status"])}" data-task="{escape(line["task"])}">'
         f'<b>IoU {line["iou"]:.3f}</b> <span class="faint">ceiling {line["ceiling"]:.3f}</span> {tags}'
         f'<img loading="lazy" alt="picture, truth, answer" src="{card.strip}">{_legend(line)}{escape(line["question"])}'
-        f'<details><summary class="faint">{escape(place)}, {line["tokens"]} tokens{left}</summary>'
+        f'<details><summary class="faint">{escape(place)}, {line["tokens"]} tokens{left}{sure}</summary>'
         f"<ul>{repairs}</ul><pre>{escape(line['text'])}</pre></details></div>"
     )
 

@@ -42,6 +42,7 @@ class Prediction:
         mask: where it is, bool ``[H, W]``.
         cost: tokens, passes and seconds of a mask, means over the picture's queries.
         left: token at which the answer left the language of descriptors, where it did and somebody looked.
+        confidence: how sure the model was of the answer, 0 to 1; None: nobody knows.
     """
 
     query: str
@@ -50,6 +51,7 @@ class Prediction:
     mask: NDArray[np.bool_]
     cost: dict[str, float] = field(default_factory=dict)
     left: int | None = None
+    confidence: float | None = None
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -99,13 +101,14 @@ def predict(
     found = []
     answers = respond(backbone, prompts, items, decoding)
     cost = answers.counts.per_mask(len(items))
-    for group, item, text, left in zip(groups, items, answers.texts, answers.left, strict=True):
+    sure = (round(confidence, 6) for confidence in answers.confidence)
+    for group, item, text, left, confidence in zip(groups, items, answers.texts, answers.left, sure, strict=True):
         decoded = parse(text, (rows, cols), item.codec, group)
         painted = paint(decoded.grid, (picture.height, picture.width), decoding.paint)
         names = decoded.grid.labels
         for query in group:
             mask = painted == names.index(query) if query in names else np.zeros(painted.shape, bool)
-            found.append(Prediction(query, item.question, decoded, mask, cost, left))
+            found.append(Prediction(query, item.question, decoded, mask, cost, left, confidence))
     return found
 
 
@@ -152,6 +155,7 @@ def write_prediction(found: Prediction, picture: Image.Image, source: Path, fold
         "labels_written": [found.decoded.grid.labels[i] for i in np.unique(found.decoded.grid.ids)],
         "text": found.decoded.text,
         "left": found.left,
+        "confidence": found.confidence,
         "per_mask": found.cost,
         **coco_rle(found.mask),
     }

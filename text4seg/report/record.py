@@ -26,6 +26,7 @@ def record(
     tokens: int,
     matches: Sequence[Match] = (),
     left: int | None = None,
+    confidence: float | None = None,
 ) -> dict[str, Any]:
     """The line of one answer.
 
@@ -36,6 +37,7 @@ def record(
         tokens: its length.
         matches: words that were read as labels which they are not exactly.
         left: token at which it left the language of descriptors, where it did and somebody looked.
+        confidence: how sure the model was, 0 to 1.
     """
     item = question.item
     found = [i for i in range(1, len(item.labels)) if (score.mask == i).any()]
@@ -59,6 +61,7 @@ def record(
         "text": decoded.text,
         "tokens": tokens,
         "left": left,
+        "confidence": confidence if confidence is None else round(confidence, 6),
         "predicted": [{"label": item.labels[i], **coco_rle(score.mask == i)} for i in found],
         "tally": to_json(score.tally),
     }

@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
+from torchmetrics.functional import spearman_corrcoef
+
 from text4seg.descriptors import OTHERS
 from text4seg.metrics.board import ScoreBoard
 from text4seg.metrics.class_iou import ClassRow
@@ -34,7 +37,7 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
         ``items``, ``pictures``, ``scores`` (names as in :mod:`text4seg.metrics.board`, and the legacy twins),
         ``wordings`` (scores of each, and their spread, where there are several), ``classes``, ``confusion``,
         ``by_size``, ``by_length``, ``by_task``, ``statuses``, ``repairs``, ``matches`` (words read as labels), and
-        ``left_language``: how many answers left the language of descriptors (0 where nobody looked).
+        ``left_language``: how many answers left the language of descriptors (0 where nobody looked), ``confidence``.
     """
     pairs = [(line, from_json(line["tally"])) for line in lines]
     wordings = _by(pairs, lambda pair: str(pair[0]["wording"]))
@@ -53,6 +56,7 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
         "by_task": _groups(pairs, lambda pair: pair[1].task),
         "statuses": dict(Counter(made.status for _, made in pairs).most_common()),
         "left_language": sum(line.get("left") is not None for line in lines),
+        "confidence": _confidence(lines),
         "repairs": dict(Counter(_kind(what) for line in lines for what in line["repairs"]).most_common(12)),
         "matches": _matches(lines),
     }
@@ -68,6 +72,17 @@ def _board(pairs: Sequence[Pair]) -> ScoreBoard:
     for _, made in pairs:
         board.add(made)
     return board
+
+
+def _confidence(lines: Sequence[Line]) -> dict[str, float | None]:
+    """Mean confidence, and how well it ranks answers by their IoU (Spearman's coefficient); None where it cannot."""
+    known = [(line["confidence"], line["iou"]) for line in lines if line.get("confidence") is not None]
+    sure, ious = zip(*known, strict=True) if known else ((), ())
+    ranks = len(set(sure)) > 1 and len(set(ious)) > 1
+    return {
+        "mean": round(statistics.fmean(sure), 6) if known else None,
+        "ranks_iou": round(float(spearman_corrcoef(torch.tensor(sure), torch.tensor(ious))), 6) if ranks else None,
+    }
 
 
 def _matches(lines: Sequence[Line]) -> list[dict[str, Any]]:

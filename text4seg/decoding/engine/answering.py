@@ -93,6 +93,7 @@ class Answering:
         seen: tokens that the model has seen behind the prompt as it was first read.
         start: position of the first token behind that prompt, one number an axis.
         finished: nothing is to come.
+        chances: sum of the probabilities that the model gave its tokens.
     """
 
     number: int
@@ -105,11 +106,18 @@ class Answering:
     seen: int = 0
     start: tuple[int, ...] = (0,)
     finished: bool = False
+    chances: float = 0.0
     counts: Counts = field(default_factory=Counts)
 
-    def take(self, token: int) -> None:
-        """Accept a token."""
+    @property
+    def confidence(self) -> float:
+        """Mean probability of its tokens."""
+        return self.chances / max(1, len(self.tokens))
+
+    def take(self, token: int, chance: float = 1.0) -> None:
+        """Accept a token that the model gave such a probability."""
         self.tokens.append(token)
+        self.chances += chance
         self.tracker.accept(token)
         over = self.ends(token)
         self.finished = over or self.tracker.done or len(self.tokens) >= self.bound

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from text4seg.decoding.confidence import chance
 from text4seg.decoding.engine.answering import Answering
 from text4seg.decoding.engine.cache import RaggedCache
 from text4seg.decoding.engine.once import looked_at_once
@@ -186,7 +187,7 @@ class Engine:
         if allowed is not None:
             logits_V = logits_V.masked_fill(~allowed.to(logits_V.device), -torch.inf)
         token = self._choose(answer.number, logits_V)
-        answer.take(token)
+        answer.take(token, chance(logits_V, token))
         answer.pending = [token]
         return token
 

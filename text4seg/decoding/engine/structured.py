@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 WIDTH = 8
 """Tokens of a draft where nobody measured what they cost; cheap on anything but the smallest machines."""
+
+
+class Written(NamedTuple):
+    """Answers to a batch of prompts.
+
+    Attributes:
+        tokens: of each answer, the end token included where the model wrote one.
+        counts: what they cost.
+        confidence: of each answer (see :mod:`text4seg.decoding.confidence`).
+    """
+
+    tokens: list[list[int]]
+    counts: Counts
+    confidence: list[float]
 
 
 @dataclass
@@ -46,9 +60,7 @@ class Plan:
     adjust: Adjust | None = None
 
 
-def write(
-    backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, bound: int, plan: Plan
-) -> tuple[list[list[int]], Counts]:
+def write(backbone: Backbone, prompts: dict[str, torch.Tensor], items: Items, bound: int, plan: Plan) -> Written:
     """Answer a batch of prompts, in the mode that the model is in.
 
     Args:
@@ -57,9 +69,6 @@ def write(
         items: what each prompt asks for, B of them.
         bound: most new tokens of an answer.
         plan: languages, drafts and choices.
-
-    Returns:
-        each answer's tokens, the end token included where the model wrote one; and what they cost.
     """
     begin = time.perf_counter()
     tokenizer = backbone.processor.tokenizer
@@ -84,7 +93,7 @@ def write(
         spent.add(answer.counts)
     spent.steps = engine.steps
     spent.seconds = time.perf_counter() - begin
-    return [answer.tokens for answer in answers], spent
+    return Written([answer.tokens for answer in answers], spent, [answer.confidence for answer in answers])
 
 
 def _ended(ends: AnswerEnds | None, stops: frozenset[int], number: int, token: int) -> bool:
