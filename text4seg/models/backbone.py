@@ -89,6 +89,12 @@ class Backbone:
         return functional_call(head, rows, (hidden_ND,))
 
     @property
+    def layers(self) -> list[nn.Module]:
+        """The decoder's layers."""
+        lists = (m for m in self.part("language").modules() if isinstance(m, nn.ModuleList) and len(m) == self.depth)
+        return list(next(lists))
+
+    @property
     def head(self) -> nn.Module:
         """The language-model head: hidden states -> logits."""
         core: Any = self.core

@@ -37,7 +37,7 @@ def shard(backbone: Backbone, mesh: DeviceMesh) -> None:
         ValueError: weights train outside the decoder's layers, the projector and the tower.
     """
     model: nn.Module = backbone.core.model  # what every step calls
-    units = _layers(backbone)
+    units = backbone.layers
     layers = len(units)
     for name in ("projector", "vision"):
         part = backbone.part(name)
@@ -56,12 +56,6 @@ def shard(backbone: Backbone, mesh: DeviceMesh) -> None:
         # last step; ranks that have answered unequally many questions in between would ask for different ones.
         unit.set_modules_to_backward_prefetch([sharded[number - 1] if 0 < number < layers else unit])
     fully_shard(model, mesh=mesh, ignored_params=whole)  # nothing of its own: it makes the layers wait for one another
-
-
-def _layers(backbone: Backbone) -> list[nn.Module]:
-    number = backbone.core.config.get_text_config().num_hidden_layers
-    lists = (m for m in backbone.part("language").modules() if isinstance(m, nn.ModuleList) and len(m) == number)
-    return list(next(lists))
 
 
 def whole(tensor: Tensor) -> Tensor:

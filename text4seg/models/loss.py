@@ -11,33 +11,53 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 IGNORE_LABEL = -100
 
 
-def cell_loss(hidden_BTD: Tensor, cells_BT: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+Head = Callable[[Tensor], Tensor]
+"""Hidden states ``[N, D]`` -> logits ``[N, V]``."""
+
+
+def token_losses(hidden_ND: Tensor, targets_N: Tensor, head: Head, chunk: int = 0) -> Tensor:
+    """Cross-entropy of each position ``[N]``.
+
+    Args:
+        chunk: so many positions have logits at a time, and compute them again on the way back: less memory for more
+            work; 0: all at once.
+    """
+    if not chunk or len(targets_N) <= chunk:
+        return functional.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+    pieces = zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)
+    return torch.cat(
+        [checkpoint(token_losses, hidden, targets, head, use_reentrant=False) for hidden, targets in pieces]  # type: ignore[misc]
+    )
+
+
+def cell_loss(hidden_BTD: Tensor, cells_BT: Tensor, head: Head, chunk: int = 0) -> Tensor:
     """Cross-entropy of what image tokens name, labels or lengths of runs, mean over the tokens that have to.
 
     Args:
         hidden_BTD: last hidden states.
         cells_BT: the token id that each position names, -100 where it names none.
-        head: hidden states ``[N, D]`` -> logits ``[N, V]``.
+        head: makes logits.
+        chunk: as in `token_losses`.
     """
     asked_BT = cells_BT != IGNORE_LABEL
     if not asked_BT.any():
         return 0.0 * hidden_BTD.sum()
-    return functional.cross_entropy(head(hidden_BTD[asked_BT]).float(), cells_BT[asked_BT])
+    return token_losses(hidden_BTD[asked_BT], cells_BT[asked_BT], head, chunk).mean()
 
 
-def answer_loss(
-    hidden_BTD: Tensor, labels_BT: Tensor, head: Callable[[Tensor], Tensor], reduction: str = "sample"
-) -> Tensor:
+def answer_loss(hidden_BTD: Tensor, labels_BT: Tensor, head: Head, reduction: str = "sample", chunk: int = 0) -> Tensor:
     """Cross-entropy of the answers.
 
     Args:
         hidden_BTD: last hidden states.
         labels_BT: token ids, -100 where nothing is learnt.
-        head: hidden states ``[N, D]`` -> logits ``[N, V]``.
+        head: makes logits.
+        chunk: as in `token_losses`.
         reduction: `sample` (mean over samples of each sample's mean, so that a long answer weighs no more than a
             short one and gradient accumulation over equal micro-batches changes nothing) or `token` (mean over
             answer tokens, as published).
@@ -51,8 +71,7 @@ def answer_loss(
     wanted_BT = targets_BT != IGNORE_LABEL
     if not wanted_BT.any():
         raise ValueError("no answer token in the batch: every label is -100.")
-    logits_NV = head(hidden_BTD[:, :-1][wanted_BT])
-    losses_N = functional.cross_entropy(logits_NV.float(), targets_BT[wanted_BT], reduction="none")
+    losses_N = token_losses(hidden_BTD[:, :-1][wanted_BT], targets_BT[wanted_BT], head, chunk)
     if reduction == "token":
         return losses_N.mean()
     counts_B = wanted_BT.sum(1)

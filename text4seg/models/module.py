@@ -76,16 +76,16 @@ class Text4SegModule(LightningModule):
         targets, head = self._competing({name: batch[name] for name in TARGETS if name in batch}, sampled)
         if "cells" not in batch or not weight:
             hidden_BTD = self.backbone.hidden_states(inputs)
-            return answer_loss(hidden_BTD, targets["labels"], head, self.loss.reduction)
+            return answer_loss(hidden_BTD, targets["labels"], head, self.loss.reduction, self.loss.chunk)
         layer, counts = self._cells_layer(), self.loss.counts
         layers = (layer, min(layer + 1, self.backbone.depth)) if counts else (layer,)
         hidden_BTD, middle = self.backbone.hidden_states_at(inputs, layers)
-        cells = weight * cell_loss(middle[0], targets["cells"], head)
+        cells = weight * cell_loss(middle[0], targets["cells"], head, self.loss.chunk)
         if counts:
-            cells = cells + counts * cell_loss(middle[1], targets["counts"], head)
+            cells = cells + counts * cell_loss(middle[1], targets["counts"], head, self.loss.chunk)
         if (targets["labels"] == IGNORE_LABEL).all():  # a curriculum may begin with nothing but cells
             return cells + 0.0 * hidden_BTD.sum()  # ranks wait for the gradients of every layer
-        return cells + answer_loss(hidden_BTD, targets["labels"], head, self.loss.reduction)
+        return cells + answer_loss(hidden_BTD, targets["labels"], head, self.loss.reduction, self.loss.chunk)
 
     def _competing(
         self, targets: dict[str, Tensor], sampled: int

@@ -56,6 +56,7 @@ LOWEST: dict[str, float] = {
     "loss.cells": 0,
     "loss.counts": 0,
     "loss.sampled": 0,
+    "loss.chunk": 0,
     "optim.lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_ratio": 0,

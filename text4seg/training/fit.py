@@ -13,6 +13,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
+from text4seg.callbacks.compiled import Compiled
 from text4seg.callbacks.journal import Journal
 from text4seg.callbacks.keeper import Keeper, write_whole
 from text4seg.callbacks.pictures import Pictures
@@ -121,6 +122,8 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
     data.progress = Progress(planned.accumulate, planned.steps)
     module = Text4SegModule(backbone, config.loss, config.optim, planned.steps, phases_of(config))
     callbacks = _callbacks(config, planned, run, data, console)
+    if config.trainer.compile:
+        callbacks.append(Compiled(backbone))
     trainer = _trainer(config, planned, devices, run, callbacks, checkpoint)
     with _claimed(run, trainer.is_global_zero):
         if trainer.is_global_zero:

@@ -119,7 +119,10 @@ def activations(text: Any, config: Config, batch: Batch, attention: str, report:
     width, layers = text.hidden_size, text.num_hidden_layers
     layer = tokens * _layer(text, config, batch.length, attention, widths)
     layer_casts, head_casts = _casts(text, widths)
-    head = batch.samples * batch.answer * text.vocab_size * 3.0 * FLOAT  # log-softmax and two gradients
+    positions = batch.samples * batch.answer
+    head = (
+        min(positions, config.loss.chunk or positions) * text.vocab_size * 3.0 * FLOAT
+    )  # log-softmax and two gradients
     end = tokens * width * (FLOAT + widths.carried) + head_casts
     if widths.casts and model.lora.enabled:
         end += report.trainable * widths.kept

@@ -111,7 +111,7 @@ def _need(backbone: Backbone, config: Config, size: int, device: torch.device) -
     with torch.autocast(device.type, dtype=half) if half else nullcontext():
         batch = _longest(backbone, config, size, device)
         hidden_BTD = backbone.hidden_states(model_inputs(batch))
-        loss = answer_loss(hidden_BTD, batch["labels"], backbone.logits, config.loss.reduction)
+        loss = answer_loss(hidden_BTD, batch["labels"], backbone.logits, config.loss.reduction, config.loss.chunk)
     loss.backward()
     for weight in backbone.model.parameters():
         weight.grad = None

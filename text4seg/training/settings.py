@@ -54,6 +54,8 @@ class TrainerSettings:
     nodes: int = 1
     precision: str = "32-true"
     """32-true, bf16-mixed, bf16-true, 16-mixed, or auto: bf16-mixed where the processor multiplies bfloat16 itself, else 32-true."""
+    compile: bool = False
+    """Compile the decoder's layers in training (torch.compile): the first steps take a minute longer, the others less."""
     threads: int | None = None
     """CPU threads a process; null: PyTorch's choice."""
     validate_every: int | None = 500
