@@ -5,9 +5,9 @@
 A random LLaVA of the size of SmolLM2-135M (--width 576 --layers 30), LoRA, float32, one process with one thread. The
 contestants take turns, each in a process of its own, round after round, so that a busy machine slows all of them; the
 first 4 steps of a round are not counted. All read the same stream of shards from the same seed, and the first two
-must come to the same losses. trl brings its own loss (full logits, mean over tokens). FOLDER holds trl: `pip install
---no-deps --target FOLDER trl`. Printed: the median step with a 95 % interval (bootstrap), its ratio to the bare
-loop's, and the peak of the resident set above what it was after the imports.
+must come to the same losses. trl brings its own loss (full logits, mean over tokens). FOLDER holds trl (`pip install
+--no-deps --target FOLDER trl`) and wants `pip install 'text4seg[hub]'`. Printed: the median step with a 95 % interval
+(bootstrap), its ratio to the bare loop's, and the peak of the resident set above what it was after the imports.
 """
 
 from __future__ import annotations
