@@ -99,21 +99,29 @@ def test_without_answers_the_cells_teach_the_lower_layers_only() -> None:
     assert layers == {0: True, 1: False, 2: False}
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("reduction", ["sample", "token"])
 @pytest.mark.parametrize("chunk", [1, 5, 64])
-def test_chunks_change_the_memory_and_nothing_else(chunk) -> None:
-    module, chunked = (cells_module(0.5, counts=0.25) for _ in range(2))
-    chunked.loss.chunk = chunk
-    batch = cells_batch(module, ANSWERS[2])
-    rows: list[int] = []
-    module.backbone.head.register_forward_hook(lambda head, given, made: rows.append(0))
-    chunked.backbone.head.register_forward_hook(lambda head, given, made: rows.append(len(made)))
-    losses = [made.answer_loss(batch) for made in (module, chunked)]
+def test_chunks_change_the_memory_and_nothing_else(chunk, reduction, frozen) -> None:
+    whole, chunked = (cells_module(0.5, counts=0.25) for _ in range(2))
+    most = []
+    for module, size in ((whole, 0), (chunked, chunk)):
+        module.loss.chunk, module.loss.reduction = size, reduction
+        module.backbone.head.requires_grad_(not frozen)
+    chunked.backbone.head.register_forward_hook(lambda head, given, made: most.append(len(made)))
+    batch = cells_batch(whole, ANSWERS[2])
+    losses = [module.answer_loss(batch) for module in (whole, chunked)]
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-6)
-    assert max(rows) <= chunk
     for loss in losses:
-        loss.backward()
-    for one, other in zip(module.parameters(), chunked.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-7)
+        (2 * loss).backward()
+    assert max(most) <= chunk
+    trained = 0
+    for one, other in zip(whole.parameters(), chunked.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        if one.grad is not None and other.grad is not None:
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-7)
+            trained += 1
+    assert trained > 10
 
 
 def test_a_sample_of_all_words_is_the_exact_loss() -> None:

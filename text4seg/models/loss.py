@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,15 +25,40 @@ def token_losses(hidden_ND: Tensor, targets_N: Tensor, head: Head, chunk: int = 
     """Cross-entropy of each position ``[N]``.
 
     Args:
-        chunk: so many positions have logits at a time, and compute them again on the way back: less memory for more
-            work; 0: all at once.
+        chunk: so many positions have logits at a time, which are not kept; 0: all have, and keep them.
     """
     if not chunk or len(targets_N) <= chunk:
-        return functional.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+        return _losses(hidden_ND, targets_N, head)
+    if torch.is_grad_enabled() and not head(hidden_ND[:0].detach()).requires_grad:
+        return _Chunks.apply(hidden_ND, targets_N, head, chunk)
     pieces = zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)
-    return torch.cat(
-        [checkpoint(token_losses, hidden, targets, head, use_reentrant=False) for hidden, targets in pieces]  # type: ignore[misc]
-    )
+    # A head that trains needs its logits on the way back: they are computed again.
+    return torch.cat([checkpoint(_losses, *piece, head, use_reentrant=False) for piece in pieces])  # type: ignore[misc]
+
+
+def _losses(hidden_ND: Tensor, targets_N: Tensor, head: Head) -> Tensor:
+    return functional.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+
+
+class _Chunks(torch.autograd.Function):
+    """Losses behind a frozen head, and at once how they change with the hidden states: that is kept, ``[N, D]``."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, targets_N: Tensor, head: Head, chunk: int) -> Tensor:
+        losses, slopes = [], []
+        for piece, targets in zip(hidden_ND.detach().split(chunk), targets_N.split(chunk), strict=True):
+            with torch.enable_grad():
+                hidden = piece.requires_grad_()
+                found = _losses(hidden, targets, head)
+                slopes += torch.autograd.grad(found.sum(), hidden)  # a loss depends on its own position only
+            losses.append(found.detach())
+        ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        (slopes_ND,) = ctx.saved_tensors
+        return slopes_ND * upstream[0][:, None].to(slopes_ND.dtype), None, None, None
 
 
 def cell_loss(hidden_BTD: Tensor, cells_BT: Tensor, head: Head, chunk: int = 0) -> Tensor:
