@@ -207,3 +207,35 @@ def test_mistakes_of_the_other_commands_are_told(folder, capsys, words):
 def test_verify_of_nothing_is_damage(tmp_path, capsys):
     assert main(["verify", str(tmp_path / "nowhere")]) == 1
     assert "does not exist" in capsys.readouterr().out
+
+
+def test_words_may_stand_between_options(tmp_path, capsys) -> None:
+    words = ["build", "--source", "scenes", "shards=1", "options.size=[64, 64]", "--out", str(tmp_path / "o")]
+    assert main([*words, "options.count=2"]) == 0
+    assert "6 samples" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*words, "--nonsense", "options.count=2"])
+    assert "unrecognized arguments: --nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "--source", "scenes", "options.count=2", "--out", "s3://bucket/x"],
+        ["verify", "gs://bucket/x"],
+        ["inspect", "hf://bucket/x"],
+    ],
+)
+def test_addresses_are_for_reading_in_training(words, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert "on this machine only" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_the_system_are_no_damage(tmp_path, capsys) -> None:
+    assert main(["build", "--source", "scenes", "options.count=2", "shards=1", "--out", str(tmp_path / "o")]) == 0
+    (tmp_path / "o" / ".DS_Store").touch()
+    assert main(["verify", str(tmp_path / "o")]) == 0
+    assert main(["stats", str(tmp_path / "o"), "--limit", "-1"]) == 2
+    assert "--limit must be 1 or more, got -1" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit code: 0, 1 for damaged shards, 2 for a mistake in what was asked for."""
-    given = _parser().parse_args(argv)
+    parser = _parser()
+    given, rest = parser.parse_known_args(argv)
+    if rest and not (given.command == "build" and all("=" in word and word[0] != "-" for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # words between options
+        given.words += rest
     work = {"build": _build, "verify": _verify, "inspect": _inspect, "show": _show, "stats": _stats}[given.command]
     return guarded(lambda: work(given))
 
@@ -78,6 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _refuse_address(folder: Path) -> None:
+    """A path has lost one of an address's slashes already."""
+    found = re.match(r"([a-z][a-z0-9+.-]+):/", str(folder))
+    if found:
+        raise ValueError(
+            f"{str(folder)!r} is an address of {found[1]}; shards are built and looked into on this machine only. "
+            "Copy the folder with the store's own tool; `fit` and `evaluate` read it from there."
+        )
+
+
 def _build(given: argparse.Namespace) -> int:
     recipe = read_recipe(given.config, given.split, given.source, given.words)
     if given.check:
@@ -89,6 +105,7 @@ def _build(given: argparse.Namespace) -> int:
     out = given.out or recipe.out
     if out is None:
         raise ValueError("--out is missing, and no configuration names a folder.")
+    _refuse_address(out)
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -119,6 +136,7 @@ def _verify(given: argparse.Namespace) -> int:
 
     damaged = False
     for folder in given.folders:
+        _refuse_address(folder)
         found = verify(folder)
         damaged |= bool(found)
         print(damage_text(folder, found))
@@ -129,6 +147,7 @@ def _verify(given: argparse.Namespace) -> int:
 def _inspect(given: argparse.Namespace) -> int:
     from text4seg.data.shards.verify import summarise
 
+    _refuse_address(given.folder)
     summary = summarise(given.folder)
     if given.json:
         print(json.dumps(summary, indent=1, ensure_ascii=False))
@@ -145,6 +164,9 @@ def _stats(given: argparse.Namespace) -> int:
     from text4seg.data.shards.stats import statistics
     from text4seg.report.statistics import plot, statistics_table
 
+    _refuse_address(given.folder)
+    if given.limit is not None and given.limit < 1:
+        raise ValueError(f"--limit must be 1 or more, got {given.limit}.")
     if min(given.grids) < 1 or max(given.grids) > 1024:
         raise ValueError(f"--grids must be 1 to 1024 cells a side, got {given.grids}.")
     tokens, training, longest = len, None, given.max_length or 2048
@@ -189,6 +211,7 @@ def _tokens(tokenizer: Any, text: str) -> int:
 def _show(given: argparse.Namespace) -> int:
     from text4seg.report.shards import draw_shards
 
+    _refuse_address(given.folder)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     draw_shards(given.folder, given.limit).save(given.out)
     print(f"written to {given.out}")

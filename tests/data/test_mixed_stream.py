@@ -176,3 +176,18 @@ def test_reduced_decoding_keeps_the_picture(tmp_path):
     a, b = (np.asarray(i.resize((96, 96), Image.Resampling.BICUBIC), float) for i in (whole, reduced))
     assert np.abs(a - b).mean() < 2.0
     assert open_image(buffer.getvalue(), "a", least=500).size == (640, 480)
+
+
+def test_a_set_smaller_than_the_processes_is_mixed_in_by_its_weight(folders, tmp_path):
+    make(tmp_path / "tiny", count=3, seed=9, shards=3)
+    sets = {"large": (folders["large"], 9.0), "tiny": (tmp_path / "tiny", 1.0)}
+    lanes = lanes_of({name: (folder, Index.load(folder), weight) for name, (folder, weight) in sets.items()})
+    seen = Counter(
+        key.split("-")[1]
+        for rank in range(WORLD)
+        for key in keys(rank_batches(lanes, rank, Position.start(WORKERS, 2), 150, batch_size=1))
+    )
+    assert 15 <= seen["9"] <= 47, seen  # a tenth of 300; five standard deviations
+    alone = lanes_of({"tiny": (tmp_path / "tiny", Index.load(tmp_path / "tiny"), None)})
+    with pytest.raises(ValueError, match="3 shards cannot feed 4 loading processes"):
+        rank_batches(alone, 0, Position.start(WORKERS), 1)

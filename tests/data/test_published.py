@@ -102,9 +102,9 @@ def test_an_error_in_one_record_does_not_end_the_others(tmp_path):
     index = build(recipe, tmp_path / "out", (4, 4), "rrle", "center")
     assert index.samples == 6
     assert index.notes["broken"]["count"] == 1
-    assert "line 2" in index.notes["broken"]["named"][0]
+    assert "record 2" in index.notes["broken"]["named"][0]
     recipe.on_error = "raise"
-    with pytest.raises(ValueError, match="line 2"):
+    with pytest.raises(ValueError, match="record 2"):
         build(recipe, tmp_path / "out2", (4, 4), "rrle", "center")
 
 
@@ -280,7 +280,7 @@ def test_a_json_without_records_has_none(tmp_path):
         assert len(JsonItems(tmp_path / "a.json")) == 0, text
 
 
-@pytest.mark.parametrize("text", ['[1, {"a": ', "[1, 2", '{"a": 1}\n{"b"', "[1 x]", "["])
+@pytest.mark.parametrize("text", ['[1, {"a": ', "[1, 2", "[1 x]", "["])
 def test_half_a_json_names_the_record(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a.json: record \d is cut off"):

@@ -86,7 +86,7 @@ def read(
         buffer: records held back for shuffling, in each lane.
     """
     streams = [
-        _endless(lane, number, at, seed, place, places, buffer)
+        _endless(lane, number, at, seed, place, places, buffer, len(lanes) > 1)
         for number, (lane, at) in enumerate(zip(lanes, start, strict=True))
     ]
     weights, at = [lane.weight for lane in lanes], list(start)
@@ -97,13 +97,31 @@ def read(
         yield Read(record, chosen, epoch, tuple(at))
 
 
+def lane_shards(
+    lane: Lane, seed: int, epoch: int, place: int, places: int, mixed: bool
+) -> list[tuple[Folder, ShardEntry]]:
+    """The shards that a process reads of a lane in an epoch.
+
+    In a mixture a set may have fewer shards than there are processes: how often it is drawn from is its weight's
+    matter, so each process then reads all of it, in an order of its own.
+
+    Raises:
+        ValueError: fewer shards than processes, and nothing else to draw from.
+    """
+    if not mixed or len(lane.shards) >= places:
+        return shards_of(lane.shards, seed, epoch, place, places)
+    order = list(lane.shards)
+    generator("shards", seed, epoch, place).shuffle(order)
+    return order
+
+
 def _endless(
-    lane: Lane, number: int, start: Place, seed: int, place: int, places: int, buffer: int
+    lane: Lane, number: int, start: Place, seed: int, place: int, places: int, buffer: int, mixed: bool
 ) -> Iterator[tuple[Place, Record]]:
     salt = () if number == 0 else (number,)
     for epoch in count(start[0]):
         behind = start[1] if epoch == start[0] else 0
-        mine = shards_of(lane.shards, seed, epoch, place, places)
+        mine = lane_shards(lane, seed, epoch, place, places, mixed)
         stream = (record for folder, entry in mine for record in records(folder / entry.name))
         index = 0
         for index, record in enumerate(shuffled(stream, buffer, generator("buffer", seed, epoch, place, *salt)), 1):

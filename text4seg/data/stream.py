@@ -17,8 +17,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from text4seg.data.augment import augmented
 from text4seg.data.image import open_image
 from text4seg.data.items import conversation, flawed_conversation, shown_cells
-from text4seg.data.lanes import Lane, Read, read
-from text4seg.data.order import generator, shards_of
+from text4seg.data.lanes import Lane, Read, lane_shards, read
+from text4seg.data.order import generator
 from text4seg.data.position import Cursor, Place, Position
 from text4seg.data.settings import DataSettings
 from text4seg.data.shards.read import Record
@@ -129,7 +129,7 @@ class TrainStream(IterableDataset[dict[str, Any]]):
                 "`data.wrong_rows` needs a fast tokenizer, one that says which characters a token covers; set it to 0."
             )
         for lane in lanes:
-            shards_of(lane.shards, seed, 0, 0, seat.world * len(position.cursors))
+            lane_shards(lane, seed, 0, 0, seat.world * len(position.cursors), len(lanes) > 1)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Batches of this loading process, from its position on."""

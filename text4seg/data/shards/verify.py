@@ -40,7 +40,7 @@ def file_damage(folder: Path, index: Index) -> list[str]:
     """Where the files are not those that the index lists: missing, of another size or content, or left over."""
     found = [f"{entry.name}: {wrong}" for entry in index.shards if (wrong := _file_fault(folder / entry.name, entry))]
     known = {NAME, *(entry.name for entry in index.shards)}
-    stray = sorted(path.name for path in folder.iterdir() if path.name not in known)
+    stray = sorted(path.name for path in folder.iterdir() if path.name not in known and path.name[0] != ".")
     return found + [f"{name}: a file that the index does not list" for name in stray]
 
 

@@ -4,7 +4,7 @@
 
 Categories called `object:part` are parts; their label says whose they are (`handle of mug`). Where annotations overlap,
 parts lie on objects and smaller ones on larger ones. Crowds count as their category, but not as an instance. What
-covers no pixel is counted and left out.
+covers no pixel or names no image is counted and left out. A category called `others` is background.
 Axis legend: H, W pixels of the original image.
 """
 
@@ -51,11 +51,15 @@ def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterato
     path = Path(settings.annotations)
     content = load_json(path)
     categories = categories_of(content, path)
-    labels = (OTHERS, *dict.fromkeys(category.label for category in categories.values()))
+    labels = labels_of(categories)
     wholes = {category.label: category.whole for category in categories.values()}
-    images = by_id(field(content, "images", list, str(path)), "id", f"{path}, image")
+    images = by_id(_images(content, path, share), "id", f"{path}, image")
     groups: dict[str, list[dict[str, Any]]] = {}
-    for annotation in field(content, "annotations", list, str(path)):
+    for number, annotation in enumerate(field(content, "annotations", list, str(path))):
+        if not isinstance(annotation, dict) or annotation.get("image_id") is None:
+            if share.index == 0:  # once a build
+                share.notes.add("annotations that name no image", f"annotation number {number}")
+            continue
         groups.setdefault(str(field(annotation, "image_id", (int, str), f"{path}, annotation")), []).append(annotation)
     kept = without_held_out(groups, settings.held_out, share)
 
@@ -94,6 +98,27 @@ def categories_of(content: Any, path: Path) -> dict[str, Category]:
     return {number: _category(field(one, "name", str, f"{path}, category {number}")) for number, one in found.items()}
 
 
+def labels_of(categories: dict[str, Category]) -> tuple[str, ...]:
+    """`others` and the categories' labels; a category of that name is the background, too."""
+    names = dict.fromkeys(category.label for category in categories.values())
+    return (OTHERS, *(name for name in names if name != OTHERS))
+
+
+def _images(content: Any, path: Path, share: Share) -> list[Any]:
+    """The image records, without those that repeat another: files that were merged hold the same image twice."""
+    kept: list[Any] = []
+    seen: set[tuple[str, str]] = set()
+    for record in field(content, "images", list, str(path)):
+        named = with_name(record) if isinstance(record, dict) else {}
+        found = str(named.get("id")), str(named.get("file_name"))
+        if found not in seen or "id" not in named:
+            kept.append(record)
+        elif share.index == 0:  # once a build
+            share.notes.add("images that are listed twice", found[0])
+        seen.add(found)
+    return kept
+
+
 def _category(name: str) -> Category:
     whole, _, part = (" ".join(word.replace("_", " ").split()) for word in name.partition(":"))
     return Category(f"{part} of {whole}", whole) if part else Category(whole, "")
@@ -127,7 +152,7 @@ def merged(example: Example, pieces: list[Piece], labels: tuple[str, ...], whole
     for piece in sorted(pieces, key=lambda piece: (bool(owners[piece.index]), -int(piece.mask.sum()))):
         mask_HW[piece.mask] = piece.index
     unions: dict[int, NDArray[np.bool_]] = {}
-    for piece in pieces:
+    for piece in (piece for piece in pieces if piece.index):  # nobody asks for the background
         unions[piece.index] = unions.get(piece.index, False) | piece.mask
     referents = tuple(Referent((labels[index],), union) for index, union in sorted(unions.items()))
     return Example(
@@ -144,6 +169,7 @@ def merged(example: Example, pieces: list[Piece], labels: tuple[str, ...], whole
 
 def numbered(example: Example, pieces: list[Piece], labels: tuple[str, ...], wholes: dict[str, str]) -> Example:
     """A label an instance, counted from left to right within its category; crowds are void."""
+    pieces = [piece for piece in pieces if piece.index]  # the background has no instances
     single = sorted((p for p in pieces if not p.crowd), key=lambda p: (p.index, int(np.argmax(p.mask.any(axis=0)))))
     seen: dict[int, int] = {}
     names = []

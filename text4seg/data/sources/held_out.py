@@ -42,6 +42,8 @@ def held_out(roots: Iterable[Path]) -> frozenset[str]:
     found: set[str] = set()
     for root in dict.fromkeys(path.resolve() for path in roots):
         for refs in sorted(path for pattern in REFS for path in root.glob(pattern)):
+            if refs.suffix != ".json" and refs.with_suffix(".json").is_file():
+                continue  # the same records, saved as JSON
             found |= _of(root, refs, refs.stat().st_mtime_ns)
     return frozenset(found)
 
@@ -52,9 +54,14 @@ def without_held_out(names: Iterable[str], family: str | None, share: Share) -> 
     Args:
         family: the folder of the family's sets; None keeps all.
         share: notes them once a build.
+
+    Raises:
+        ValueError: there is no such folder, or a file of expressions in it cannot be read.
     """
     if not family:
         return list(names)
+    if not Path(family).is_dir():
+        raise ValueError(f"`held_out` must be the folder of the refCOCO family's sets, got {family!r}.")
     forbidden = held_out(sorted(path for path in Path(family).iterdir() if path.is_dir()))
     kept = []
     for name in names:

@@ -11,13 +11,15 @@ import importlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
 from text4seg.data.sources.folder import nearest
+from text4seg.data.sources.index_masks import stored_values
 from text4seg.data.sources.needs import Need
+from text4seg.data.sources.photograph import as_annotated, header_size
 from text4seg.data.sources.settings import HubSettings
 from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import IGNORE, IGNORE_16, Example, Referent
@@ -28,7 +30,8 @@ def examples(settings: HubSettings, seed: int, share: Share = WHOLE) -> Iterator
     """Stream the rows of a split; `seed` does not matter. Pictures that are JPEG already are not encoded again.
 
     Raises:
-        ValueError: the library is missing, no such data set or column, a mask value without a name.
+        ValueError: the library is missing, no such data set or column, a mask value without a name, a mask of another
+            size than its image.
     """
     if not settings.classes:
         raise ValueError("`classes` must name the mask values, from the value `first` on.")
@@ -63,8 +66,9 @@ def _rows(settings: HubSettings) -> Any:
             found = datasets.load_from_disk(str(folder))
         else:
             found = datasets.load_dataset(settings.path, settings.config, split=settings.split)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"`path`={settings.path}, split {settings.split}: {error}") from error
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+        cause = error.__cause__ or error  # the library's own error only says that there was one
+        raise ValueError(f"`path`={settings.path}, split {settings.split}: {cause}") from error
     for column in (settings.image, settings.mask):
         if column in found.column_names and isinstance(found.features[column], datasets.Image):
             found = found.cast_column(column, datasets.Image(decode=False))
@@ -75,15 +79,32 @@ def _encoded(cell: Any, where: str) -> bytes:
     if isinstance(cell, dict) and cell.get("bytes"):
         return cell["bytes"]
     if isinstance(cell, dict) and cell.get("path"):
-        return Path(cell["path"]).read_bytes()
+        try:
+            return Path(cell["path"]).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{where}: {error}") from error
     raise ValueError(f"{where}: expected a column of images, got {type(cell).__name__}.")
+
+
+def _picture(image: bytes, size: tuple[int, int], where: str) -> bytes:
+    """The picture as its mask saw it; unchanged where it has the mask's size."""
+    opened = cast(Path, io.BytesIO(image))  # these only hand it to Pillow, which reads either
+    try:
+        found = as_annotated(opened, size)
+        stored = header_size(opened)
+    except ValueError as error:
+        raise ValueError(f"{where}: the picture is not a readable image: {error.__cause__ or error}") from error
+    if found is None:
+        (height, width), (H, W) = size, stored
+        raise ValueError(f"{where}: the mask is {width}x{height} pixels, but its image {W}x{H}; they must agree.")
+    return found if isinstance(found, bytes) else image
 
 
 def _example(settings: HubSettings, number: int, row: dict[str, Any]) -> Example:
     where = f"{settings.path}, row {number}"
     try:
         with Image.open(io.BytesIO(_encoded(row[settings.mask], where))) as opened:
-            values_HW = np.asarray(opened).astype(np.int64)
+            values_HW = stored_values(opened).astype(np.int64)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{where}: the mask is not a readable image: {error}") from error
     labels = (OTHERS, *settings.classes)
@@ -95,6 +116,6 @@ def _example(settings: HubSettings, number: int, row: dict[str, Any]) -> Example
     mask_HW = np.where(void_HW, void, index_HW).astype(kind)
     shown = (i for i in np.unique(mask_HW).tolist() if i not in (0, void))
     referents = tuple(Referent((labels[i],), mask_HW == i, void=void_HW) for i in shown)
-    image = _encoded(row[settings.image], where)
+    image = _picture(_encoded(row[settings.image], where), mask_HW.shape, where)
     name = Path(settings.path).name
     return Example(f"{number:07d}", image, mask_HW.shape, name, labels, mask_HW, referents, settings.split)

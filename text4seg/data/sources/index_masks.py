@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,14 @@ def table(meaning: Mapping[int, int], labels: int, colours: bool = False) -> Tab
     return Table(values, classes, kind, colours)
 
 
+def stored_values(opened: Image.Image) -> NDArray[np.generic]:
+    """The values of an opened image as its file holds them; its pixels must not have been loaded before."""
+    tiles: Any = getattr(opened, "tile", None)  # gone once the pixels are there
+    coding = tiles[0][3] if tiles else None
+    spread = SPREAD.get(str(coding[0] if isinstance(coding, tuple) and coding else coding))  # TIFF's is one of many
+    return np.asarray(opened) // np.uint8(spread) if spread else np.asarray(opened)
+
+
 def read_mask(path: Path, known: Table, names: str) -> NDArray[np.unsignedinteger]:
     """A mask file as class indices ``[H, W]``; palettes are colours to look at, never values.
 
@@ -62,14 +71,13 @@ def read_mask(path: Path, known: Table, names: str) -> NDArray[np.unsignedintege
     """
     try:
         with Image.open(path, formats=MASK_FORMATS) as opened:
-            mode, coding = opened.mode, opened.tile[0][3] if opened.tile else None
-            array = np.asarray(opened)
+            mode, array = opened.mode, stored_values(opened)
     except UNREADABLE as error:
         raise ValueError(f"mask {path} is not a readable image: {error}") from error
     if known.colours and mode in ("RGB", "RGBA"):
         values_HW = array[..., :3].astype(np.int64) @ np.array([65536, 256, 1])
     elif not known.colours and mode in MASK_MODES:
-        values_HW = array.astype(np.int64) // SPREAD.get(str(coding), 1)
+        values_HW = array.astype(np.int64)
     else:
         wanted = "a picture in colour (RGB)" if known.colours else "an index mask (8 or 16 bits, or a palette)"
         raise ValueError(f"mask {path} has the mode {mode}; expected {wanted}.")

@@ -1,6 +1,7 @@
 """The panoptic source: COCO's panoptic JSON with its folder of PNGs, as a semantic mask over all categories.
 
 A segment's number is R + 256 G + 65536 B of its colour; black is void. Several segments of a category become one.
+A category called `others` is background.
 Axis legend: H, W pixels of the original image.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from text4seg.data.sources.coco import categories_of
+from text4seg.data.sources.coco import categories_of, labels_of
 from text4seg.data.sources.folder import leads_out
 from text4seg.data.sources.index_masks import VOID, read_mask, table
 from text4seg.data.sources.needs import Need
@@ -21,7 +22,6 @@ from text4seg.data.sources.records import by_id, field, listed, load_json, photo
 from text4seg.data.sources.settings import PanopticSettings
 from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Example, Referent, ignore_value
-from text4seg.descriptors import OTHERS
 
 
 def examples(settings: PanopticSettings, seed: int, share: Share = WHOLE) -> Iterator[Example]:
@@ -33,7 +33,7 @@ def examples(settings: PanopticSettings, seed: int, share: Share = WHOLE) -> Ite
     path = Path(settings.annotations)
     content = load_json(path)
     categories = categories_of(content, path)
-    labels = (OTHERS, *dict.fromkeys(category.label for category in categories.values()))
+    labels = labels_of(categories)
     index = {number: labels.index(category.label) for number, category in categories.items()}
     images = by_id(field(content, "images", list, str(path)), "id", f"{path}, image")
     annotations = by_id(field(content, "annotations", list, str(path)), "image_id", f"{path}, annotation of image")

@@ -22,8 +22,8 @@ from text4seg.data.sources.settings import ReasonSettings
 from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Example, Referent
 
-ENCODINGS = ("utf-8", "cp1252")
-"""Some of the published files are not UTF-8."""
+ENCODINGS = ("utf-8-sig", "cp1252")
+"""Some of the published files are not UTF-8; editors on Windows put a mark in front."""
 
 
 def examples(settings: ReasonSettings, seed: int, share: Share = WHOLE) -> Iterator[Example]:

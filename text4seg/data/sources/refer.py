@@ -30,17 +30,38 @@ from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Box, Example, Referent
 
 PICKLES = (".p", ".pkl", ".pickle")
+HELD_OUT = "train expressions on held-out photographs"
 LARGEST = 1e6
 """Pixels; a number of a box beyond it (or none at all) is damage."""
 
 
-# One record of the refs file; ids as text, whatever they were.
+# One record of the refs file; ids as text, whatever they were. What it says is read when its turn has come.
 class _Ref(NamedTuple):
     id: str
     image: str
-    annotations: tuple[str, ...]
-    phrases: tuple[str, ...]
     split: str
+    record: dict[str, Any]
+    where: str
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """None for `[-1]`."""
+        given = field(self.record, "ann_id", (int, str, list), self.where)
+        listed = given if isinstance(given, list) else [given]
+        if not all(isinstance(one, (int, str)) for one in listed):
+            raise ValueError(f"{self.where}: `ann_id` must list numbers of annotations, got {short(given)}.")
+        targets = tuple(map(str, listed))
+        return () if targets == ("-1",) else targets
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """An empty sentence beside others says nothing."""
+        sentences = field(self.record, "sentences", list, self.where)
+        # Blanks and line breaks only; other separators of the answer text are refused later, with the record's name.
+        told = tuple(" ".join(field(sentence, "sent", str, self.where).split()) for sentence in sentences)
+        if not told:
+            raise ValueError(f"{self.where} has no sentences.")
+        return tuple(filter(None, told)) or told
 
 
 def examples(settings: ReferSettings, seed: int, share: Share = WHOLE) -> Iterator[Example]:
@@ -52,8 +73,8 @@ def examples(settings: ReferSettings, seed: int, share: Share = WHOLE) -> Iterat
     root = data_root(settings.root)
     refs_path = _refs_file(root, settings.refs)
     refs = _refs(refs_path, settings.split)
-    if settings.leaks == "filter" and settings.split == "train":
-        refs = _without_leaks(refs, Path(settings.family or root.parent), root, share)
+    if settings.leaks == "filter" and settings.split in ("train", None):
+        refs = _without_leaks(refs, Path(settings.family or root.resolve().parent), root, share, settings.split is None)
     elif settings.leaks not in ("filter", "keep"):
         raise ValueError(f"`leaks` must be filter or keep, got {settings.leaks!r}.")
     path = root / "instances.json"
@@ -96,16 +117,23 @@ def _example(
     return Example(image_id, picture, size, root.resolve().name, referents=referents, split=splits)
 
 
-def _without_leaks(refs: list[_Ref], family: Path, root: Path, share: Share) -> list[_Ref]:
-    """Refs whose photographs no set of the family holds back for validation or test; the others are noted."""
+def _without_leaks(refs: list[_Ref], family: Path, root: Path, share: Share, whole: bool) -> list[_Ref]:
+    """Refs whose photographs no set of the family holds back for validation or test; the others are noted.
+
+    Of a `whole` set, whose validation and test were asked for with it, they are noted and stay.
+    """
+    if not family.is_dir():
+        raise ValueError(f"`family` must be the folder of the refCOCO family's sets, got {str(family)!r}.")
     forbidden = held_out([root, *sorted(path for path in family.iterdir() if path.is_dir())])
     kept = []
     for ref in refs:
         if photograph_id(root, ref.image) in forbidden:
             if share.index == 0:  # every share sees all of them
-                share.notes.add("train expressions on held-out photographs", f"ref {ref.id}, image {ref.image}")
-        else:
-            kept.append(ref)
+                kind = "expressions on held-out photographs, kept without `split`" if whole else HELD_OUT
+                share.notes.add(kind, f"ref {ref.id}, image {ref.image}")
+            if not whole:
+                continue
+        kept.append(ref)
     return kept
 
 
@@ -139,19 +167,8 @@ def _belongs(own: str, split: str) -> bool:
 
 
 def _ref(name: str, record: dict[str, Any], where: str) -> _Ref:
-    given = field(record, "ann_id", (int, str, list), where)
-    listed = given if isinstance(given, list) else [given]
-    if not all(isinstance(one, (int, str)) for one in listed):
-        raise ValueError(f"{where}: `ann_id` must list numbers of annotations, got {short(given)}.")
-    targets = tuple(map(str, listed))
-    sentences = field(record, "sentences", list, where)
-    # Blanks and line breaks only; other separators of the answer text are refused later, with the record's name.
-    told = tuple(" ".join(field(sentence, "sent", str, where).split()) for sentence in sentences)
-    if not told:
-        raise ValueError(f"{where} has no sentences.")
-    phrases = tuple(filter(None, told)) or told  # an empty sentence beside others says nothing
     image = str(field(record, "image_id", (int, str), where))
-    return _Ref(name, image, () if targets == ("-1",) else targets, phrases, field(record, "split", str, where))
+    return _Ref(name, image, field(record, "split", str, where), record, where)
 
 
 def _target(ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, int], path: Path) -> NDArray[np.bool_]:
@@ -171,10 +188,11 @@ def _target(ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, 
 
 def _box(ref: _Ref, annotations: dict[str, dict[str, Any]], path: Path) -> Box | None:
     """The box that was annotated for a ref's only annotation; COCO writes left, top, width, height."""
-    if len(ref.annotations) != 1 or "bbox" not in annotations[ref.annotations[0]]:
+    names = ref.annotations
+    if len(names) != 1 or "bbox" not in annotations[names[0]]:
         return None
-    where = f"{path}, annotation {ref.annotations[0]}"
-    given = field(annotations[ref.annotations[0]], "bbox", list, where)
+    where = f"{path}, annotation {names[0]}"
+    given = field(annotations[names[0]], "bbox", list, where)
     if len(given) != 4 or not all(isinstance(n, (int, float)) and abs(n) < LARGEST for n in given):
         raise ValueError(f"{where}: `bbox` must be [left, top, width, height], got {short(given)}.")
     left, top, width, height = map(float, given)

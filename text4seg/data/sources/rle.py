@@ -3,7 +3,7 @@
     {"image": "a.jpg", "objects": [{"label": "dog", "rle": {"size": [480, 640], "counts": "..."}}]}
 
 A `label` is text or a list of expressions for the same target; an object without `rle` is not in the picture. `split`
-and `id` are optional.
+and `id` are optional. Objects called `others` are background.
 Axis legend: H, W pixels of the original image.
 """
 
@@ -28,30 +28,32 @@ from text4seg.descriptors import OTHERS
 
 
 def examples(settings: RleSettings, seed: int, share: Share = WHOLE) -> Iterator[Example]:
-    """Stream the lines; `seed` does not matter. The semantic mask holds a label an object, smaller ones on top.
+    """Stream the records; `seed` does not matter. The semantic mask holds a label an object, smaller ones on top.
 
     Raises:
-        ValueError: a missing or damaged file, a line that does not fit; it is named.
+        ValueError: a missing or damaged file, a record that does not fit; it is named.
     """
     path, images = Path(settings.annotations), Path(settings.images)
     records = JsonItems(path)
 
     def example(number: int) -> Example:
         record = records[number]
-        where = f"{path}, line {number + 1}"
+        where = f"{path}, record {number + 1}"
         name = field(record, "image", str, where)
         if leads_out(name) or not is_file(images / name):
             raise ValueError(f"{where}: no file {name!r} in {images}; set `images` to the folder that holds it.")
         height, width = _size(record, images / name)
         picture, size = photograph({"file_name": name, "height": height, "width": width}, images, where)
         referents = tuple(_referent(one, size, where) for one in field(record, "objects", list, where))
-        labels = (OTHERS, *dict.fromkeys(referent.phrases[0] for referent in referents))
+        names = dict.fromkeys(referent.phrases[0] for referent in referents)
+        labels = (OTHERS, *(name for name in names if name != OTHERS))
         if len(labels) > IGNORE:
             raise ValueError(f"{where} has {len(labels) - 1} labels; expected at most {IGNORE - 1} a picture.")
         mask_HW = np.zeros(size, np.uint8)
         for referent in sorted(referents, key=lambda referent: -int(referent.mask.sum())):
             mask_HW[referent.mask] = labels.index(referent.phrases[0])
-        found = str(record.get("id", f"{number:07d}"))
+        referents = tuple(referent for referent in referents if referent.phrases[0] != OTHERS)  # the background
+        found = f"{number:07d}" if record.get("id") is None else str(record["id"])
         return Example(found, picture, size, path.stem, labels, mask_HW, referents, str(record.get("split", "train")))
 
     return map(example, share.of(range(len(records))))

@@ -1,0 +1,164 @@
+"""Records that are odd: a damaged line, an annotation without an image, a category that is the background."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from published import DOT, EDGE, LEFT, TOP, H, W, _coco, box, picture, rle
+
+from text4seg.data.settings import BuildSettings
+from text4seg.data.shards.build import build
+from text4seg.data.shards.verify import verify
+from text4seg.data.sources.json_items import JsonItems
+from text4seg.data.sources.registry import examples
+from text4seg.data.sources.share import Share
+
+GOOD = [{"image": "ä.jpg", "at": [1, 2]}, {"b": {"c": "d"}}]
+DAMAGE = {
+    "within a text": b'{"image": "a.j',
+    "behind a comma": b'{"image": "a.jpg", ',
+    "within a list": b'{"image": [',
+    "within a word": b'{"a": tru',
+    "zeros": b"\0" * 40,
+    "Latin-1": b'{"image": "caf\xe9"}',
+    "Latin-1 outside": b"\xe9\xe8",
+    "words": b"no JSON",
+}
+
+
+def lines(bad: bytes, place: int) -> bytes:
+    parts = [json.dumps(one, ensure_ascii=False).encode() for one in GOOD]
+    return b"\n".join([*parts[:place], bad, *parts[place:]])
+
+
+@pytest.mark.parametrize("bad", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_a_damaged_line_costs_itself_only(tmp_path, monkeypatch, bad, place, chunk):
+    monkeypatch.setattr("text4seg.data.sources.json_items.CHUNK", chunk)
+    (tmp_path / "a.jsonl").write_bytes(lines(bad, place))
+    records = JsonItems(tmp_path / "a.jsonl")
+    assert len(records) == 3
+    assert [records[number] for number in range(3) if number != place] == GOOD
+    with pytest.raises(ValueError, match=rf"a\.jsonl: record {place + 1} is cut off or is not JSON"):
+        records[place]
+
+
+@pytest.mark.parametrize("text", [b'{"a": ', b'{\n "a": 1,\n "b"', b"\0\0\n\0", b"no JSON\nat all\n"])
+def test_a_file_without_a_whole_line_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(ValueError, match="record 1 is cut off"):
+        JsonItems(tmp_path / "a.json")
+
+
+def test_a_list_with_a_byte_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'["a", "\xe9"]')
+    with pytest.raises(ValueError, match="not a readable JSON file"):
+        JsonItems(tmp_path / "a.json")
+
+
+def rle_lines(folder, *records: dict | bytes) -> dict[str, str]:
+    picture(folder / "a.jpg")
+    whole = [one if isinstance(one, bytes) else json.dumps({"image": "a.jpg", **one}).encode() for one in records]
+    (folder / "all.jsonl").write_bytes(b"\n".join(whole))
+    return {"annotations": str(folder / "all.jsonl"), "images": str(folder)}
+
+
+def test_a_build_goes_on_behind_half_a_line(tmp_path):
+    one = {"objects": [{"label": "dog", "rle": rle(LEFT)}], "id": None}
+    options = rle_lines(tmp_path, one, *DAMAGE.values(), one)
+    recipe = BuildSettings("rle", options, "referring", shards=2, on_error="skip")
+    index = build(recipe, tmp_path / "out", (4, 4), "rrle", "center")
+    assert (index.samples, index.notes["broken"]["count"]) == (2, len(DAMAGE))
+    assert "record 2 is cut off" in " ".join(index.notes["broken"]["named"])
+    assert verify(tmp_path / "out") == []
+    recipe.on_error = "raise"
+    with pytest.raises(ValueError, match=r"record [23] is cut off"):
+        build(recipe, tmp_path / "out2", (4, 4), "rrle", "center")
+
+
+def test_an_rle_record_whose_id_is_null_has_its_number(tmp_path):
+    one = {"objects": [], "id": None}
+    assert [e.id for e in examples("rle", rle_lines(tmp_path, one, {**one, "id": 0}, one), 0)] == [
+        "0000000",
+        "0",
+        "0000002",
+    ]
+
+
+def test_rle_objects_called_others_are_background(tmp_path):
+    objects = [{"label": "others", "rle": rle(DOT)}, {"label": "dog", "rle": rle(LEFT | DOT)}]
+    (example,) = examples("rle", rle_lines(tmp_path, {"objects": objects}), 0)
+    assert example.labels == ("others", "dog")
+    np.testing.assert_array_equal(example.mask, LEFT.astype(np.uint8))
+    assert [referent.phrases for referent in example.referents] == [("dog",)]
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.parametrize("task", ["semantic", "referring"])
+def test_a_coco_category_called_others_is_background(tmp_path, numbered, task):
+    options = _coco(tmp_path, {1: "others", 2: "dog"}, [(1, box(TOP)), (2, box(LEFT))])
+    options["instances"] = numbered
+    (example,) = examples("coco", options, 0)
+    assert example.labels == ("others", "dog 1" if numbered else "dog")
+    np.testing.assert_array_equal(example.mask, LEFT.astype(np.uint8))
+    assert [referent.phrases for referent in example.referents] == [example.labels[1:]]
+    assert (
+        build(BuildSettings("coco", options, task, shards=1), tmp_path / "out", (4, 4), "rrle", "center").samples == 1
+    )
+
+
+def test_a_panoptic_category_called_others_is_background(tmp_path):
+    picture(tmp_path / "a.jpg")
+    colours = np.zeros((H, W, 3), np.uint8)
+    colours[~EDGE], colours[LEFT] = (1, 0, 0), (2, 0, 0)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": H, "width": W}],
+        "categories": [{"id": 1, "name": "others"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {
+                "image_id": 1,
+                "file_name": "a.png",
+                "segments_info": [{"id": 1, "category_id": 1}, {"id": 2, "category_id": 2}],
+            }
+        ],
+    }
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    options = {"annotations": str(tmp_path / "p.json"), "images": str(tmp_path), "masks": str(tmp_path)}
+    (example,) = examples("panoptic", options, 0)
+    assert example.labels == ("others", "dog")
+    np.testing.assert_array_equal(example.mask, np.where(EDGE, 255, LEFT))
+    assert [referent.phrases for referent in example.referents] == [("dog",)]
+
+
+def test_coco_annotations_without_an_image_and_repeated_images_are_counted_and_left_out(tmp_path):
+    options = _coco(tmp_path, {1: "dog"}, [(1, box(TOP))])
+    path = tmp_path / options["annotations"]
+    content = json.loads(path.read_text())
+    (one,) = content["annotations"]
+    content["annotations"] = [{**one, "image_id": None}, None, one, {k: v for k, v in one.items() if k != "image_id"}]
+    content["images"] *= 2
+    path.write_text(json.dumps(content))
+    shares = [Share(index, 2) for index in range(2)]
+    (example,) = [example for share in shares for example in examples("coco", options, 0, share)]
+    assert [referent.phrases for referent in example.referents] == [("dog",)]
+    assert shares[0].notes.counts == {"annotations that name no image": 3, "images that are listed twice": 1}
+    assert not shares[1].notes.counts
+    content["images"] = [content["images"][0], {**content["images"][0], "file_name": "another.jpg"}]
+    path.write_text(json.dumps(content, indent=1))
+    with pytest.raises(ValueError, match="stands there twice"):
+        list(examples("coco", options, 0))
+
+
+def test_a_reason_file_with_a_byte_order_mark_is_read(tmp_path):
+    picture(tmp_path / "train/a.jpg")
+    shape = {"label": "target", "points": [[0, 0], [W, 0], [W, 4], [0, 4]]}
+    text = json.dumps({"text": ["what is tóp?"], "shapes": [shape]}, ensure_ascii=False)
+    for encoding in ("utf-8", "utf-8-sig", "cp1252"):
+        (tmp_path / "train/a.json").write_text(text, encoding=encoding)
+        (example,) = examples("reason", {"root": str(tmp_path), "split": "train"}, 0)
+        assert example.referents[0].phrases == ("what is tóp?",), encoding
