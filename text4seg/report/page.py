@@ -232,7 +232,7 @@ def _card(card: Card) -> str:
     repairs = "".join(f"<li>{escape(what)}</li>" for what in line["repairs"])
     place = f"{line['key']}, turn {line['turn']}"
     left = "" if line["left"] is None else f", left the language at token {line['left']}"
-    sure = "" if line["confidence"] is None else f", confidence {line['confidence']:.2f}"
+    sure = "" if line.get("confidence") is None else f", confidence {line['confidence']:.2f}"
     return (
         f'<div class="card" data-status="{escape(line["status"])}" data-task="{escape(line["task"])}">'
         f'<b>IoU {line["iou"]:.3f}</b> <span class="faint">ceiling {line["ceiling"]:.3f}</span> {tags}'
