@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from dataclasses import replace
 from itertools import islice
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from shard_sets import CODEC, GRID, RULE, keys_of, make, recipe, shard
 
+import text4seg.data.shards.build as build_module
 from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.build import build, ensure
 from text4seg.data.shards.index import Index
@@ -290,3 +292,27 @@ def test_what_is_no_file_in_a_tar_is_passed_over(folder):
         tar.addfile(link)
         tar.addfile(directory)
     assert [record.key for record in records(shard(folder))] == keys
+
+
+def test_who_comes_second_waits_and_takes_what_was_built(tmp_path, monkeypatch) -> None:
+    """Two trainings started at once on data that nobody has built yet."""
+    begun, built = threading.Event(), []
+    real = build_module.run_jobs
+
+    def slowly(jobs, *rest):
+        built.append(len(jobs))
+        begun.set()
+        time.sleep(1)
+        real(jobs, *rest)
+
+    monkeypatch.setattr(build_module, "run_jobs", slowly)
+    found = []
+    first = threading.Thread(target=lambda: found.append(make(tmp_path / "o", count=4, shards=2)))
+    first.start()
+    assert begun.wait(30)
+    with pytest.warns(UserWarning, match=r"another process builds .*o: waiting for it"):
+        second = make(tmp_path / "o", count=4, shards=2)
+    first.join()
+    assert built == [2]
+    assert found == [second]
+    assert verify(tmp_path / "o") == []

@@ -11,13 +11,17 @@ import json
 import os
 import re
 import shutil
+import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from text4seg.data.notes import Notes
 from text4seg.data.settings import BuildSettings
@@ -109,17 +113,49 @@ def build(
     digest = fingerprint(settings, out)
     partial = _partial(out)
     jobs = [Job(settings, partial, grid, codec, rule, number) for number in range(settings.shards)]
-    _begin(partial, [digest, grid, codec, rule])
-    try:
-        run_jobs(jobs, processes, engine, tell)
-        index = _index(jobs, digest)
-    except BaseException:
-        if not any(job.note.is_file() for job in jobs):  # nothing that the same build could go on with
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(out, ignore_errors=True)
-    partial.replace(out)
+    with _alone(out) as waited:
+        if waited and (built := _built(out, digest, grid, codec, rule)):
+            return built
+        _begin(partial, [digest, grid, codec, rule])
+        try:
+            run_jobs(jobs, processes, engine, tell)
+            index = _index(jobs, digest)
+        except BaseException:
+            if not any(job.note.is_file() for job in jobs):  # nothing that the same build could go on with
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        shutil.rmtree(out, ignore_errors=True)
+        partial.replace(out)
     return index
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[bool]:
+    """Let one process of this machine at a time build a folder; gives whether another one had to be waited for."""
+    user = os.getuid() if hasattr(os, "getuid") else ""  # the folder for temporary files is everybody's
+    name = hashlib.sha256(f"{user} {out}".encode()).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir(), f"text4seg-{name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+        waited = False
+    except Timeout:
+        warnings.warn(f"another process builds {out}: waiting for it.", stacklevel=4)
+        lock.acquire()
+        waited = True
+    try:
+        yield waited
+    finally:
+        lock.release()
+
+
+def _built(out: Path, digest: str, grid: tuple[int, int], codec: str, rule: str) -> Index | None:
+    """What another process has just built, where it is what was asked for."""
+    try:
+        index = Index.load(out)
+    except ValueError:
+        return None
+    same = (index.fingerprint, index.grid, index.codec, index.rule) == (digest, grid, codec, rule)
+    return index if same else None
 
 
 def _begin(partial: Path, recipe: list[Any]) -> None:
