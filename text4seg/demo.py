@@ -28,7 +28,7 @@ OWN_GRID = [8, 8]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door; returns the exit code (0, or 2 for a mistake in what was asked for)."""
+    """Run the door; returns the exit code (0, 130 where it was stopped, 2 for a mistake in what was asked for)."""
     parser = argparse.ArgumentParser(
         prog="python -m text4seg.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -59,7 +59,10 @@ def _demo(config: Config) -> int:
     grid = (config.data.grid[0], config.data.grid[1])
     ensure(recipe, TEST, grid, config.data.codec, config.data.rule)
     console.rule("fine-tuning")
-    fit(config, run, console)
+    trained = fit(config, run, console)
+    if trained.steps < trained.planned:
+        console.print(f"stopped at step {trained.steps} of {trained.planned}; go on with text4seg.fit --resume {run}")
+        return 130
     console.rule(f"scoring {TEST_PICTURES} test scenes that neither training has seen")
     settings = EvaluateSettings(run=str(run), shards=str(TEST), batch_size=config.data.val_batch_size)
     columns = {

@@ -1,0 +1,17 @@
+"""The demo's door: a training that was stopped is not scored as if it had ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import text4seg.training.fit as training
+from text4seg.demo import main
+
+
+def test_a_stopped_demo_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    stopped = training.Outcome(Path("runs/demo"), {}, 3, 880, 0, [])
+    monkeypatch.setattr(training, "fit", lambda *given: stopped)
+    words = ["data.train.build.options.count=2", "data.val.build.options.count=2"]
+    assert main([*words, f"run_dir={tmp_path}/run"]) == 130
+    assert "stopped at step 3 of 880" in capsys.readouterr().out
