@@ -228,7 +228,8 @@ def test_words_may_stand_between_options(tmp_path, capsys) -> None:
 )
 def test_addresses_are_for_reading_in_training(words, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
     assert "on this machine only" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

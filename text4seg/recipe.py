@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from text4seg.config import Config, load
 from text4seg.data.settings import BuildSettings, DataSettings
+from text4seg.data.shards.remote import SCHEME
 from text4seg.data.sources.options import from_options
 from text4seg.data.sources.registry import source_settings
 from text4seg.data.tasks.settings import TaskSettings, preset
@@ -38,7 +39,7 @@ class Recipe:
     Attributes:
         build: source, task and counts.
         spelling: grid, codec and rule of the stored descriptors.
-        out: the folder that the configuration names, if any.
+        out: the folder of this machine that the configuration names, if any.
     """
 
     build: BuildSettings
@@ -59,7 +60,7 @@ def read_recipe(config: Path | None, split: str, source: str | None, words: Sequ
         if chosen.build is None:
             raise ValueError(f"{config} has no recipe under `data.{split}.build`.")
         start = Words(**vars(chosen.build), grid=data.grid, codec=data.codec, rule=data.rule)
-        out = Path(chosen.shards) if chosen.shards else None
+        out = Path(chosen.shards) if chosen.shards and not SCHEME.match(chosen.shards) else None
     if source is not None:
         start.source = source
     merged = _merge(start, words)

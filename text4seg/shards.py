@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from text4seg.data.shards.remote import SCHEME
 from text4seg.mistakes import guarded
 from text4seg.recipe import read_recipe
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="write shards; keeps a whole folder of the same recipe")
-    build.add_argument("--out", type=Path, metavar="DIR", help="default: the folder that the configuration names")
+    build.add_argument("--out", type=_local, metavar="DIR", help="default: the folder that the configuration names")
     origin = build.add_mutually_exclusive_group(required=True)
     origin.add_argument("--config", type=Path, metavar="FILE", help="a configuration of fit with a recipe")
     origin.add_argument("--source", metavar="NAME", help="scenes, folder, refer, semantic, coco, panoptic, ...")
@@ -59,12 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--engine", choices=("processes", "ray"), default="processes", help="what builds them")
     build.add_argument("words", nargs="*", metavar="key=value", help="e.g. options.root=data/pets task=semantic")
     verify = commands.add_parser("verify", help="read everything and list the damage")
-    verify.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    verify.add_argument("folders", nargs="+", type=_local, metavar="DIR")
     inspect = commands.add_parser("inspect", help="say what a folder holds")
-    inspect.add_argument("folder", type=Path, metavar="DIR")
+    inspect.add_argument("folder", type=_local, metavar="DIR")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
     stats = commands.add_parser("stats", help="objects lost, ceilings and lengths by grid and rule")
-    stats.add_argument("folder", type=Path, metavar="DIR")
+    stats.add_argument("folder", type=_local, metavar="DIR")
     stats.add_argument("--grids", nargs="+", type=int, default=[16, 24, 32], metavar="N", help="cells a side")
     stats.add_argument("--rules", nargs="+", default=["center", "labelled", "majority", "coverage"], metavar="RULE")
     counter = stats.add_mutually_exclusive_group()
@@ -78,20 +78,20 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--plot", type=Path, metavar="FILE.png")
     stats.add_argument("--json", action="store_true", help="print JSON instead of a table")
     show = commands.add_parser("show", help="draw the first samples")
-    show.add_argument("folder", type=Path, metavar="DIR")
+    show.add_argument("folder", type=_local, metavar="DIR")
     show.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     show.add_argument("--limit", type=int, default=12, metavar="N", help="samples to draw (12)")
     return parser
 
 
-def _refuse_address(folder: Path) -> None:
-    """A path has lost one of an address's slashes already."""
-    found = re.match(r"([a-z][a-z0-9+.-]+):/", str(folder))
-    if found:
-        raise ValueError(
-            f"{str(folder)!r} is an address of {found[1]}; shards are built and looked into on this machine only. "
-            "Copy the folder with the store's own tool; `fit` and `evaluate` read it from there."
+def _local(text: str) -> Path:
+    """A folder of this machine."""
+    if SCHEME.match(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is an address; shards are built and looked into on this machine only. Copy the folder with the "
+            "store's own tool; `fit` and `evaluate` read it from there"
         )
+    return Path(text)
 
 
 def _build(given: argparse.Namespace) -> int:
@@ -104,8 +104,7 @@ def _build(given: argparse.Namespace) -> int:
         return 0 if whole else 1
     out = given.out or recipe.out
     if out is None:
-        raise ValueError("--out is missing, and no configuration names a folder.")
-    _refuse_address(out)
+        raise ValueError("--out is missing, and no configuration names a folder of this machine.")
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -136,7 +135,6 @@ def _verify(given: argparse.Namespace) -> int:
 
     damaged = False
     for folder in given.folders:
-        _refuse_address(folder)
         found = verify(folder)
         damaged |= bool(found)
         print(damage_text(folder, found))
@@ -147,7 +145,6 @@ def _verify(given: argparse.Namespace) -> int:
 def _inspect(given: argparse.Namespace) -> int:
     from text4seg.data.shards.verify import summarise
 
-    _refuse_address(given.folder)
     summary = summarise(given.folder)
     if given.json:
         print(json.dumps(summary, indent=1, ensure_ascii=False))
@@ -164,7 +161,6 @@ def _stats(given: argparse.Namespace) -> int:
     from text4seg.data.shards.stats import statistics
     from text4seg.report.statistics import plot, statistics_table
 
-    _refuse_address(given.folder)
     if given.limit is not None and given.limit < 1:
         raise ValueError(f"--limit must be 1 or more, got {given.limit}.")
     if min(given.grids) < 1 or max(given.grids) > 1024:
@@ -211,7 +207,6 @@ def _tokens(tokenizer: Any, text: str) -> int:
 def _show(given: argparse.Namespace) -> int:
     from text4seg.report.shards import draw_shards
 
-    _refuse_address(given.folder)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     draw_shards(given.folder, given.limit).save(given.out)
     print(f"written to {given.out}")

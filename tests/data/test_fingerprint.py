@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from text4seg.data.settings import BuildSettings
-from text4seg.data.shards.build import END, WHOLE_FILE, fingerprint
+from text4seg.data.shards.fingerprint import END, WHOLE_FILE, fingerprint
 
 
 @pytest.fixture

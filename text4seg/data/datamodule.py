@@ -19,7 +19,8 @@ from text4seg.data.lanes import Lane, lanes_of
 from text4seg.data.position import Position
 from text4seg.data.scored import ScoredItems
 from text4seg.data.settings import BuildSettings, DataSettings, SetSettings, SplitSettings
-from text4seg.data.shards.build import ensure, fingerprint
+from text4seg.data.shards.build import ensure
+from text4seg.data.shards.fingerprint import fingerprint
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.jobs import Tell
 from text4seg.data.shards.remote import Folder, folder_at

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from torchmetrics import MeanMetric
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.fsdp2 import shard
-from text4seg.models.loss import IGNORE_LABEL, answer_loss, cell_loss, drawn_words, renumbered
+from text4seg.models.loss import IGNORE_LABEL, Head, answer_loss, cell_loss, drawn_words, renumbered
 from text4seg.models.processor import TARGETS, model_inputs
 from text4seg.models.settings import LossSettings, OptimSettings, Phase
 
@@ -87,9 +87,7 @@ class Text4SegModule(LightningModule):
             return cells + 0.0 * hidden_BTD.sum()  # ranks wait for the gradients of every layer
         return cells + answer_loss(hidden_BTD, targets["labels"], head, self.loss.reduction, self.loss.chunk)
 
-    def _competing(
-        self, targets: dict[str, Tensor], sampled: int
-    ) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
+    def _competing(self, targets: dict[str, Tensor], sampled: int) -> tuple[dict[str, Tensor], Head]:
         """Targets, and a head that gives logits of the words that they are numbered in."""
         if not sampled:
             return targets, self.backbone.logits

@@ -87,7 +87,7 @@ class LossSettings:
     counts: float = 0.0
     """Weight of a third loss, where there is one on cells: behind each run of equal cells the image tokens name its length, in the layer above. What makes columns be read and not guessed."""
     chunk: int = 256
-    """So many positions have logits at a time, which are not kept: less memory, and less time, where the vocabulary is large; 0: all at once."""
+    """So many positions have logits at a time, which are not kept: less memory where the vocabulary is large; 0: all at once."""
     sampled: int = 0
     """In training, the right words compete with so many others of the vocabulary, drawn anew in each step (sampled softmax); 0: with all of them. Where the decoder is small most of a step is its head: 2048 of 49,152 words make it nearly free. `val/loss` is always exact."""
 

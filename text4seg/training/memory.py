@@ -10,6 +10,7 @@ Axis legend: T tokens of a micro-batch, D hidden width, I MLP's width, H heads, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,10 +120,8 @@ def activations(text: Any, config: Config, batch: Batch, attention: str, report:
     width, layers = text.hidden_size, text.num_hidden_layers
     layer = tokens * _layer(text, config, batch.length, attention, widths)
     layer_casts, head_casts = _casts(text, widths)
-    positions = batch.samples * batch.answer
-    head = (
-        min(positions, config.loss.chunk or positions) * text.vocab_size * 3.0 * FLOAT
-    )  # log-softmax and two gradients
+    positions = min(batch.samples * batch.answer, config.loss.chunk or math.inf)
+    head = positions * text.vocab_size * 3.0 * FLOAT  # log-softmax and two gradients
     end = tokens * width * (FLOAT + widths.carried) + head_casts
     if widths.casts and model.lora.enabled:
         end += report.trainable * widths.kept

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from text4seg.data.sources.plain_pickle import load
-from text4seg.data.sources.records import load_json
+from text4seg.data.sources.records import is_folder, load_json
+from text4seg.data.sources.settings import ReferSettings
 from text4seg.data.sources.share import Share
 
 REFS = ("*refs*.json", "*refs*.p")
@@ -33,6 +34,22 @@ def coco_id(name: str) -> str:
     return f"coco {int(number[1])}" if number else ""
 
 
+def family_of(settings: ReferSettings) -> Path:
+    """The folder that holds the family's sets: the one named, or the one that the set lies in."""
+    return Path(settings.family or Path(settings.root).resolve().parent)
+
+
+def sets_of(family: Path) -> list[Path]:
+    """The folders of a family's sets; none where there is no such folder."""
+    return sorted(path for path in family.iterdir() if path.is_dir()) if is_folder(family) else []
+
+
+def refs_of(root: Path) -> list[Path]:
+    """The files of a set's expressions; of a pickle that was saved as JSON as well only the JSON."""
+    found = sorted(path for pattern in REFS for path in root.glob(pattern) if path.is_file())
+    return [path for path in found if path.suffix == ".json" or path.with_suffix(".json") not in found]
+
+
 def held_out(roots: Iterable[Path]) -> frozenset[str]:
     """Photographs that any of the sets uses outside `train`; folders without expressions count nothing.
 
@@ -41,9 +58,7 @@ def held_out(roots: Iterable[Path]) -> frozenset[str]:
     """
     found: set[str] = set()
     for root in dict.fromkeys(path.resolve() for path in roots):
-        for refs in sorted(path for pattern in REFS for path in root.glob(pattern)):
-            if refs.suffix != ".json" and refs.with_suffix(".json").is_file():
-                continue  # the same records, saved as JSON
+        for refs in refs_of(root):
             found |= _of(root, refs, refs.stat().st_mtime_ns)
     return frozenset(found)
 
@@ -60,9 +75,9 @@ def without_held_out(names: Iterable[str], family: str | None, share: Share) -> 
     """
     if not family:
         return list(names)
-    if not Path(family).is_dir():
+    if not is_folder(Path(family)):
         raise ValueError(f"`held_out` must be the folder of the refCOCO family's sets, got {family!r}.")
-    forbidden = held_out(sorted(path for path in Path(family).iterdir() if path.is_dir()))
+    forbidden = held_out(sets_of(Path(family)))
     kept = []
     for name in names:
         if coco_id(f"{name}.jpg") not in forbidden:

@@ -11,7 +11,7 @@ import importlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -88,7 +88,7 @@ def _encoded(cell: Any, where: str) -> bytes:
 
 def _picture(image: bytes, size: tuple[int, int], where: str) -> bytes:
     """The picture as its mask saw it; unchanged where it has the mask's size."""
-    opened = cast(Path, io.BytesIO(image))  # these only hand it to Pillow, which reads either
+    opened = io.BytesIO(image)
     try:
         found = as_annotated(opened, size)
         stored = header_size(opened)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image, ImageOps
 
+P = TypeVar("P", Path, io.BytesIO)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What a file is read as, whatever its name says; Pillow would hand an EPS under any name to Ghostscript."""
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -17,7 +19,7 @@ ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 """The EXIF tag, and its values that exchange height and width."""
 
 
-def header_size(path: Path) -> tuple[int, int]:
+def header_size(path: Path | io.BytesIO) -> tuple[int, int]:
     """``(H, W)`` as the header of an image file states it; the pixels stay unread.
 
     Raises:
@@ -30,18 +32,18 @@ def header_size(path: Path) -> tuple[int, int]:
         raise ValueError(f"{path} is not a readable image: {error}") from error
 
 
-def as_annotated(path: Path, size: tuple[int, int]) -> Path | bytes | None:
+def as_annotated(path: P, size: tuple[int, int]) -> P | bytes | None:
     """A picture in the orientation in which an annotation of this size was drawn.
 
     Pixels are taken as they are stored, as COCO does. Some tools draw on the picture as the camera's tag turns it; a
     quarter turn shows in the size of the annotation. Half turns and squares do not show and count as stored.
 
     Args:
-        path: the photograph.
+        path: the photograph, as a file or its bytes.
         size: ``(H, W)`` of the annotation.
 
     Returns:
-        the path; the turned picture as PNG; or None where neither has that size.
+        what was given; the turned picture as PNG; or None where neither has that size.
 
     Raises:
         ValueError: not an image.

@@ -88,6 +88,14 @@ def photograph(image: dict[str, Any], folder: Path, where: str) -> tuple[Path | 
     return picture, size
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a name that no folder can have is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def is_file(path: Path) -> bool:
     """Whether there is such a file; a name that no file can have is none."""
     try:

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from text4seg.data.sources.folder import data_root, nearest
-from text4seg.data.sources.held_out import held_out, photograph_id
+from text4seg.data.sources.held_out import family_of, held_out, photograph_id, sets_of
 from text4seg.data.sources.needs import Need
 from text4seg.data.sources.plain_pickle import load
-from text4seg.data.sources.records import by_id, field, load_json, photograph, short
+from text4seg.data.sources.records import by_id, field, is_folder, load_json, photograph, short
 from text4seg.data.sources.segments import segment_mask
 from text4seg.data.sources.settings import ReferSettings
 from text4seg.data.sources.share import WHOLE, Share
@@ -74,7 +74,7 @@ def examples(settings: ReferSettings, seed: int, share: Share = WHOLE) -> Iterat
     refs_path = _refs_file(root, settings.refs)
     refs = _refs(refs_path, settings.split)
     if settings.leaks == "filter" and settings.split in ("train", None):
-        refs = _without_leaks(refs, Path(settings.family or root.resolve().parent), root, share, settings.split is None)
+        refs = _without_leaks(refs, family_of(settings), root, share, settings.split is None)
     elif settings.leaks not in ("filter", "keep"):
         raise ValueError(f"`leaks` must be filter or keep, got {settings.leaks!r}.")
     path = root / "instances.json"
@@ -122,9 +122,9 @@ def _without_leaks(refs: list[_Ref], family: Path, root: Path, share: Share, who
 
     Of a `whole` set, whose validation and test were asked for with it, they are noted and stay.
     """
-    if not family.is_dir():
+    if not is_folder(family):
         raise ValueError(f"`family` must be the folder of the refCOCO family's sets, got {str(family)!r}.")
-    forbidden = held_out([root, *sorted(path for path in family.iterdir() if path.is_dir())])
+    forbidden = held_out([root, *sets_of(family)])
     kept = []
     for ref in refs:
         if photograph_id(root, ref.image) in forbidden:

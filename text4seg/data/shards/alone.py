@@ -1,0 +1,32 @@
+"""One build of a folder at a time: two trainings that start together on data that nobody has built yet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[bool]:
+    """Let one process of this machine at a time build a folder; gives whether another one had to be waited for."""
+    user = os.getuid() if hasattr(os, "getuid") else ""  # the folder for temporary files is everybody's
+    name = hashlib.sha256(f"{user} {out}".encode()).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir(), f"text4seg-{name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+        waited = False
+    except Timeout:
+        warnings.warn(f"another process builds {out}: waiting for it.", stacklevel=4)
+        lock.acquire()
+        waited = True
+    try:
+        yield waited
+    finally:
+        lock.release()
