@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from fake_item import FakeItem
 from test_engine import BOUND, asked, in_double, prompts_for, teacher_of
 
 from text4seg.decoding.confidence import chance
@@ -36,6 +38,20 @@ def test_drafts_and_plain_generation_are_equally_sure(checkpoints, changes, slot
     assert one.confidence == pytest.approx(other.confidence, rel=1e-5)
     assert len({round(sure, 6) for sure in one.confidence}) == 4
     assert all(0 < sure < 1 for sure in one.confidence)
+
+
+def test_what_pads_a_finished_answer_counts_for_nothing(checkpoints) -> None:
+    backbone = in_double(checkpoints.settings("llava"))
+    items = [FakeItem(np.zeros((8, 8), np.uint8), size=size) for size in ((1, 1), (2, 3), (4, 4), (1, 2))]
+    settings = DecodingSettings(grammar="on", preamble=2)
+    prompts = prompts_for(backbone)
+    one, other = (
+        respond(backbone, prompts, items, replace(settings, engine=engine)) for engine in ("structured", "hf")
+    )
+    assert len({len(text) for text in one.texts}) > 1
+    assert one.texts == other.texts
+    assert one.confidence == pytest.approx(other.confidence, rel=1e-5)
+    assert max(other.confidence) <= 1
 
 
 def test_who_is_told_what_to_say_is_sure_of_it(checkpoints) -> None:
