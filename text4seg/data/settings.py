@@ -70,6 +70,8 @@ class VariantSettings:
     """With `turns: one`: draw the turn among those of these tasks; empty: among all."""
     answer: bool = True
     """False: no answer is taught, only the labels of the image tokens (`loss.cells`)."""
+    image_size: int | None = None
+    """compose: side in pixels of the training pictures, in place of the model's; image tokens become fewer or more with it."""
     plain: bool = False
     """Ask with the first wording of each list: answers then start at one distance from the image, where a model that starts from random weights finds it sooner."""
 

@@ -121,9 +121,11 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         super().__init__()
         self.lanes, self.settings, self.processor = lanes, settings, processor
         self.seed, self.seat, self.position, self.progress = seed, seat, position, progress
-        self.cells_a_side = processor.geometry.tokens_a_side if cells else None
-        self.reduced = processor.geometry.side if settings.reduced_jpeg else None
         self.curriculum = Curriculum(settings)
+        variants = self.curriculum.variants.values()
+        sized = {side: processor.at(side) for side in (way.image_size for way in variants) if side is not None}
+        self.processors = {None: processor, **sized}
+        self.across = {side: made.geometry.tokens_a_side for side, made in self.processors.items() if cells}
         if settings.wrong_rows and not processor.tokenizer.is_fast:
             raise ValueError(
                 "`data.wrong_rows` needs a fast tokenizer, one that says which characters a token covers; set it to 0."
@@ -196,20 +198,22 @@ class TrainStream(IterableDataset[dict[str, Any]]):
 
     def _encode(self, record: Record, epoch: int, batch: int) -> Encoded:
         sample = record.sample()
-        image = open_image(sample.image, sample.key, least=self.reduced)
         rng = generator("sample", self.seed, epoch, record.key)
-        # A batch has one variant: answers of unlike grids would be padded to the longest.
+        # A batch has one variant: answers of unlike grids would be padded to the longest, pictures have one size.
         place = generator("variant", self.seed, self.seat.rank, batch)
         variant = self.curriculum.draw(self.progress(batch), place)
+        processor = self.processors[variant.image_size]
+        least = processor.geometry.side if self.settings.reduced_jpeg else None
+        image = open_image(sample.image, sample.key, least=least)
         if self.settings.turns == "one":
             turn = rng.choice(variant.turns(sample))
             sample = replace(sample, turns=sample.turns[turn : turn + 1], masks=sample.masks[turn : turn + 1])
         augment = generator("augment", self.seed, epoch, record.key)
         image, sample = augmented(image, sample, self.settings.augment, augment)
         turns, wrong = self._conversation(sample, variant, generator("rows", self.seed, epoch, record.key))
-        side = None if sample.turns[0].task == "text" else self.cells_a_side
-        cells = None if side is None else shown_cells(sample, variant, side)
-        return encode_checked(self.processor, image, sample.key, turns, self.settings.max_length, cells, wrong)
+        across = None if sample.turns[0].task == "text" else self.across.get(variant.image_size)
+        cells = None if across is None else shown_cells(sample, variant, across)
+        return encode_checked(processor, image, sample.key, turns, self.settings.max_length, cells, wrong)
 
     def _conversation(self, sample: Sample, variant: Variant, rng: random.Random) -> tuple[Turns, list[list[Span]]]:
         share, hint = self.settings.wrong_rows, self.settings.format_hint

@@ -26,6 +26,7 @@ class Variant:
     tasks: tuple[str, ...] = ()
     plain: bool = False
     answer: bool = True
+    image_size: int | None = None
 
     def turns(self, sample: Sample) -> list[int]:
         """Numbers of the turns whose task this variant prefers; all of them where none is."""
@@ -48,6 +49,7 @@ class Curriculum:
                 tasks=_tasks(variant.tasks),
                 plain=variant.plain,
                 answer=variant.answer,
+                image_size=variant.image_size,
             )
             for name, variant in settings.variants.items()
         }

@@ -9,7 +9,8 @@ import json
 import math
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,20 @@ class ImageGeometry:
                 f"{self.num_tokens} a picture."
             )
         return side
+
+    def at(self, side: int) -> ImageGeometry:
+        """The same for pictures of another side: an image token stands for as many pixels.
+
+        Raises:
+            ValueError: there would be parts of image tokens.
+        """
+        across = self.tokens_a_side
+        pixels = self.side // across
+        if side < pixels or side % pixels:
+            raise ValueError(
+                f"`image_size` of a stage must be a multiple of {pixels}, the pixels of an image token, got {side}."
+            )
+        return replace(self, side=side, num_tokens=(side // pixels) ** 2)
 
     def pixels(self, image: Image.Image) -> Tensor:
         """Normalised float32 ``[3, S, S]``."""
@@ -142,6 +157,16 @@ class Processor:
         if self.row_ends:
             tokenizer.init_kwargs["row_ends"] = True
         self._frames: dict[tuple[int, bool], list[tuple[str, list[int]]]] = {}
+
+    def at(self, side: int) -> Processor:
+        """The same for pictures of another side in pixels.
+
+        Raises:
+            ValueError: there would be parts of image tokens.
+        """
+        other = copy(self)
+        other.geometry, other._frames = self.geometry.at(side), {}
+        return other
 
     @property
     def pad_id(self) -> int:

@@ -167,6 +167,13 @@ def _check_ways(config: Config) -> None:
             f"`data.wrong_rows` is for codecs that end rows ({', '.join(ROW_CODECS)}), not {config.data.codec}; "
             "set it to 0."
         )
+    for name, variant in unfolded(config).variants.items():
+        if variant.image_size is not None and config.model.family != "compose":
+            raise ValueError(
+                f"`image_size` of {name!r} is for family compose, not {config.model.family}; take it away."
+            )
+        if variant.image_size is not None and variant.image_size < 1:
+            raise ValueError(f"`image_size` of {name!r} must be 1 or more pixels, got {variant.image_size}.")
     silent = [name for name, variant in config.data.variants.items() if not variant.answer]
     if silent and not config.loss.cells:
         raise ValueError(

@@ -26,6 +26,7 @@ from text4seg.callbacks.watch import Watch
 from text4seg.config import Config, to_yaml
 from text4seg.data.datamodule import ShardDataModule, counted
 from text4seg.models.backbone import Backbone
+from text4seg.models.families.compose import refuse_side
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.module import Text4SegModule
 from text4seg.models.registry import load_backbone
@@ -117,6 +118,9 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
         accept=accept,
         cells=teaches_cells(config),
     )
+    for variant in data.data.variants.values():
+        if variant.image_size is not None:
+            refuse_side(backbone, variant.image_size)
     planned = _plan(config, devices, data)
     config = planned.settle(config)
     data.progress = Progress(planned.accumulate, planned.steps)

@@ -18,6 +18,8 @@ class StageSettings:
     """In place of `optim.lr`; warm-up and decay still span the whole training."""
     codec: str | None = None
     grid: list[int] | None = None
+    image_size: int | None = None
+    """compose: side in pixels of its pictures, in place of the model's; with fewer image tokens for a coarser grid a first stage costs a third."""
     tasks: list[str] = field(default_factory=list)
     """As of a variant: with `data.turns: one`, draw the turn among those of these tasks."""
     plain: bool = False

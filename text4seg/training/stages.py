@@ -54,6 +54,7 @@ def stage_lines(config: Config, steps: int) -> Iterator[str]:
     for stage, phase, (start, end) in zip(config.stages, phases_of(config), _borders(config), strict=True):
         way = _variant(stage, config.data)
         taught = f"{way.codec} {way.grid[0]}x{way.grid[1]}" if way.answer else "cells only"
+        taught += f" on {way.image_size} pixels" if way.image_size is not None else ""
         yield (
             f"{stage.name}: steps {round(start * steps)} to {round(end * steps)}, {taught}, "
             f"{' and '.join(phase.parts) or 'all that trains'} at {phase.lr:g}, cells {phase.cells:g}"
@@ -98,6 +99,7 @@ def _variant(stage: StageSettings, data: DataSettings) -> VariantSettings:
         grid=stage.grid or data.grid,
         tasks=stage.tasks,
         answer=stage.answer,
+        image_size=stage.image_size,
         plain=stage.plain,
     )
 

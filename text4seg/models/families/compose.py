@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -96,7 +97,6 @@ def load(settings: ModelSettings) -> Backbone:
             prefix=parts.facts.prefix,
             norm=parts.facts.norm,
             merge=settings.merge,
-            interpolates=parts.facts.interpolates,
             vision=parts.vision,
             language=parts.language,
         )
@@ -125,6 +125,16 @@ def _saved_processor(settings: ModelSettings, path: str) -> Processor:
     tokenizer = local_or_hub(AutoTokenizer, path)
     words = settings.chat, settings.image_place
     return _checked(Processor(tokenizer, geometry, config.image_token_id, *words, row_ends=settings.row_ends))
+
+
+def refuse_side(backbone: Backbone, side: int) -> None:
+    """Look at pictures of another side before a training comes to the stage that shows them.
+
+    Raises:
+        ValueError: the tower does not take them.
+    """
+    config: Any = backbone.core.config
+    tower_facts(config.vision_config, side, config.vision)
 
 
 def _saved(settings: ModelSettings, path: str) -> Backbone:

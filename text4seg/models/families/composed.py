@@ -101,7 +101,7 @@ class ComposeModel(ComposePreTrainedModel):
 
     def _look(self, pixels: Tensor) -> Tensor:
         tower = self.vision_tower
-        out_BTC = run_tower(tower, pixels.to(tower.dtype), self.config.interpolates)
+        out_BTC = run_tower(tower, pixels.to(tower.dtype))
         patches_BPC = out_BTC[:, self.config.prefix :]
         return tower.get_submodule(self.config.norm)(patches_BPC) if self.config.norm else patches_BPC
 

@@ -20,7 +20,6 @@ class ComposeConfig(PreTrainedConfig):
         prefix: tokens that the tower puts before its patches.
         norm: the tower's final norm, where it does not apply it to its patches.
         merge: so many by so many patches become one image token.
-        interpolates: the tower is told to interpolate its position embeddings.
         vision: name of the tower's checkpoint.
         language: name of the language model's checkpoint.
     """
@@ -39,7 +38,6 @@ class ComposeConfig(PreTrainedConfig):
         prefix: int = 0,
         norm: str = "",
         merge: int = 1,
-        interpolates: bool = False,
         vision: str = "",
         language: str = "",
         **common: Any,
@@ -53,7 +51,6 @@ class ComposeConfig(PreTrainedConfig):
         self.prefix = prefix
         self.norm = norm
         self.merge = merge
-        self.interpolates = interpolates
         self.vision = vision
         self.language = language
         common["tie_word_embeddings"] = bool(getattr(self.text_config, "tie_word_embeddings", False))

@@ -102,5 +102,5 @@ def _image_tokens(config: LlavaConfig) -> int:
     with torch.device("meta"):
         vision: Any = config.vision_config
         tower, side = AutoModel.from_config(vision).eval(), vision.image_size
-        out_BTC = run_tower(tower, torch.zeros(1, 3, side, side, dtype=tower.dtype), interpolates=False)
+        out_BTC = run_tower(tower, torch.zeros(1, 3, side, side, dtype=tower.dtype))
     return out_BTC.shape[1] - (config.vision_feature_select_strategy == "default")

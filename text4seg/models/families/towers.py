@@ -29,14 +29,12 @@ class TowerFacts:
         width: of a token.
         prefix: tokens before the patches (class token, registers).
         norm: name of the final norm where the tower does not apply it to its patches, else empty.
-        interpolates: the tower has to be told that a picture's size is not its own.
     """
 
     patches: int
     width: int
     prefix: int
     norm: str
-    interpolates: bool
 
 
 def tower_facts(config: PreTrainedConfig, side: int, name: str) -> TowerFacts:
@@ -82,20 +80,20 @@ def tower_side(config: PreTrainedConfig, wanted: int | None, name: str) -> int:
     return side
 
 
-def run_tower(tower: PreTrainedModel, pixels: Tensor, interpolates: bool) -> Tensor:
-    """A tower's last hidden state ``[B, T, C]``."""
-    options: dict[str, Any] = {"interpolate_pos_encoding": True} if interpolates else {}
+def run_tower(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
+    """A tower's last hidden state ``[B, T, C]``; its table of positions is interpolated for another side."""
+    foreign = pixels.shape[-1] != tower.config.image_size and "interpolate_pos_encoding" in _arguments(tower)
+    options: dict[str, Any] = {"interpolate_pos_encoding": True} if foreign else {}
     return tower(pixel_values=pixels, **options).last_hidden_state
 
 
 @torch.no_grad()
 def _look(tower: PreTrainedModel, side: int, patch: int, name: str) -> TowerFacts:
-    interpolates = side != tower.config.image_size and "interpolate_pos_encoding" in _arguments(tower)
     norm = _final_norm(tower)
     normed: list[Any] = []
     hook = tower.get_submodule(norm).register_forward_hook(lambda _m, _i, out: normed.append(out)) if norm else None
     try:
-        out = run_tower(tower, torch.zeros(1, 3, side, side, device="meta", dtype=tower.dtype), interpolates)
+        out = run_tower(tower, torch.zeros(1, 3, side, side, device="meta", dtype=tower.dtype))
     except (ValueError, AssertionError, RuntimeError, TypeError) as error:
         raise ValueError(f"`model.vision` {name!r} does not take pictures of {side} pixels: {_line(error)}") from error
     finally:
@@ -111,7 +109,7 @@ def _look(tower: PreTrainedModel, side: int, patch: int, name: str) -> TowerFact
         raise ValueError(f"`model.vision` {name!r}: no final norm was found in {type(tower).__name__}.")
     # The same object came out of the norm and out of the tower: it has been applied inside.
     inside = any(piece is out for piece in normed)
-    return TowerFacts(wanted, int(out.shape[-1]), prefix, "" if inside else norm, interpolates)
+    return TowerFacts(wanted, int(out.shape[-1]), prefix, "" if inside else norm)
 
 
 def _final_norm(tower: nn.Module) -> str:
