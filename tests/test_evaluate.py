@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from small import MODEL, SHORT, write_config
 
 from text4seg import evaluate, fit
@@ -92,6 +93,19 @@ def test_kill_9_and_again(run, alone):
     assert not (folder / "report.json").exists()
     assert evaluate.main(words(run, "killed")) == 0
     assert told(run, "killed") == alone
+
+
+def test_shards_behind_an_address_are_read_as_fit_reads_them(run, alone, tmp_path, capsys):
+    copy = Path(shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("eval")))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["data"] |= {"remote": ["file"], "cache": str(tmp_path / "cache")}
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    address = f"shards=file://{run.parent}/val"
+    assert evaluate.main(words(copy, "elsewhere", address)) == 0, capsys.readouterr().err
+    assert told(copy, "elsewhere")["items.jsonl"] == alone["items.jsonl"]
+    assert list((tmp_path / "cache").rglob("*.tar"))
+    assert evaluate.main(words(run, "refused", address)) == 2
+    assert "data.remote" in capsys.readouterr().err
 
 
 def test_missing_shards_are_built_and_a_missing_folder_is_named(run, capsys):

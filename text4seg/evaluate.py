@@ -5,7 +5,8 @@
 Writes RUN/eval/NAME/: report.html (to be opened in a browser), report.json (all that it shows), items.jsonl (every
 answer, with masks as COCO RLE), metrics.json (scores and ceilings) and sheet.png (picture, truth, prediction), and
 prints the table. Shards that a recipe describes and that are missing are built. A killed evaluation goes on when it is
-started again; `torchrun --nproc-per-node N -m text4seg.evaluate ...` shares it among N processes, to the same bytes.
+started again; `torchrun --nproc-per-node N -m text4seg.evaluate ...` shares it among N processes, to the same bytes
+but for the report's timing.
 Keys: see `text4seg/report/settings.py`.
 """
 

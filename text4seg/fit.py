@@ -28,7 +28,7 @@ HARDWARE = (
     "data.workers",
     "data.batch_size",
 )
-"""What a resumed run may change: the global batch stays, so its numbers stay what they would have been."""
+"""What a resumed run may change: the global batch stays; which samples of the current epoch come may change."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,8 +8,9 @@
     python -m text4seg.shards stats DIR [--grids 16 32] [--config conf/X.yaml | --tokenizer PATH] [--plot FILE.png]
     python -m text4seg.shards show DIR --out FILE.png [--limit 12]
 
-Keys of build: `text4seg/data/settings.py` (shards, seed, limit, task, ...), options.KEY and task_options.KEY of
-`text4seg/data/sources/settings.py`, grid=[16,16], codec, rule. Building again replaces only what is damaged or differs.
+Keys of build: `text4seg/data/settings.py` (shards, seed, limit, task, ...), options.KEY of
+`text4seg/data/sources/settings.py`, task_options.KEY of `text4seg/data/tasks/settings.py`, grid=[16,16], codec, rule.
+Building again does nothing where the folder is whole and of the same recipe; otherwise all of it is built anew.
 """
 
 from __future__ import annotations

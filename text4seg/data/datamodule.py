@@ -158,7 +158,7 @@ class ShardDataModule(LightningDataModule):
         return [entry.sha256 for lane in self.lanes for _, entry in lane.shards]
 
     def _place(self, split: SplitSettings | SetSettings, name: str = "train") -> Folder:
-        return folder_at(split.shards, self.data.remote, self.data.cache) if split.shards else folder_of(split, name)
+        return place_of(split, self.data, name)
 
     def _teller(self, name: str) -> Tell | None:
         tell = self.tell
@@ -204,8 +204,7 @@ def counted(settings: DataSettings, expected: bool = False) -> int | None:
     total = 0
     for split in sets_of(settings.train, "train").values():
         try:
-            folder = folder_at(split.shards, settings.remote, settings.cache) if split.shards else folder_of(split)
-            total += Index.load(folder).samples
+            total += Index.load(place_of(split, settings)).samples
         except ValueError:
             return settings.train.samples if expected else None
     return total
@@ -216,11 +215,19 @@ def shard_counts(settings: DataSettings) -> dict[str, str]:
     told = {}
     for name, split in sets_of(settings.train, "train").items():
         try:
-            folder = folder_at(split.shards, settings.remote, settings.cache) if split.shards else folder_of(split)
-            told[name] = str(len(Index.load(folder).shards))
+            told[name] = str(len(Index.load(place_of(split, settings)).shards))
         except ValueError:
             told[name] = f"{split.build.shards} (not built)" if split.build else "(missing)"
     return told
+
+
+def place_of(split: SplitSettings | SetSettings, settings: DataSettings, name: str = "train") -> Folder:
+    """Where a set's shards lie, here or behind an address.
+
+    Raises:
+        ValueError: neither a folder nor a recipe is given, or an address of a kind that is not allowed.
+    """
+    return folder_at(split.shards, settings.remote, settings.cache) if split.shards else folder_of(split, name)
 
 
 def folder_of(split: SplitSettings | SetSettings, name: str = "train") -> Path:

@@ -15,9 +15,9 @@ class BuildSettings:
     options: dict[str, Any] = field(default_factory=dict)
     """The source's own settings (see `text4seg.data.sources.settings`)."""
     task: str = "referring"
-    """referring, generalized, all, partial, conditioned, or semantic (a mix of the last three)."""
+    """referring, generalized, all, partial, conditioned, parts (an object and its parts), text (answers in words), semantic (all, partial and conditioned 1 : 3 : 6), or mix (`task_options.weights`)."""
     task_options: dict[str, Any] = field(default_factory=dict)
-    """The task's own settings (see `text4seg.data.sources.settings`)."""
+    """The task's own settings (see `text4seg.data.tasks.settings`)."""
     limit: int | None = None
     """Stop after this many samples."""
     shards: int = 8
@@ -131,5 +131,6 @@ class DataSettings:
     pad_to_multiple_of: int = 16
     """Training batches are padded to such a multiple: fewer shapes to prepare kernels for, and kind to tensor cores."""
     val_batch_size: int = 16
+    """Questions answered at once."""
     on_error: str = "skip"
     """What a broken sample does: skip (counted, named) or raise."""

@@ -13,7 +13,7 @@ Rules, in one place:
 * ``REC``: share of the questions about one thing whose answer's box has IoU of at least 0.5 with the annotated box;
   ``REC_mask``: with the box of the target's mask;
 * class scores (see :func:`.class_iou.class_scores`) exist only where questions are about classes (tasks ``all``,
-  ``partial``, ``conditioned``), the others' only where they are not, but for cIoU and gIoU;
+  ``partial``, ``conditioned``, ``parts``), the others' only where they are not, but for cIoU and gIoU;
 * ``ceiling_X`` is X for the answer that a perfect model gives: the grid made from the target itself. ``coarse_X`` is
   X of the answer before it was refined; a refiner may pass the ceiling.
 """

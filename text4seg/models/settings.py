@@ -45,7 +45,7 @@ class ModelSettings:
     cache_features: str | None = None
     """compose: folder in which the frozen tower's features of every picture are kept, so that each is looked at once; also across runs."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Sizes for a tiny model that starts from random weights."""
+    """Sizes for a tiny model that starts from random weights: image, patch, width, vision_layers, language_layers, heads, seed."""
     image_size: int | None = None
     """Side in pixels that images are stretched to; null: the checkpoint's own. compose: any multiple of the patch, position embeddings are interpolated."""
     chat: str = "checkpoint"
@@ -66,10 +66,11 @@ class ModelSettings:
     quantize: int | None = None
     """4 or 8: hold the frozen weights in so many bits (`pip install 'text4seg[quantize]'`, a GPU); LoRA only."""
     attention: str | None = None
-    """eager, sdpa, flash_attention_2 ...; null: transformers' choice."""
+    """eager, sdpa, flash_attention_2 ...; null: transformers' choice (tiny: eager; in float64 sdpa)."""
     device_map: str | None = None
     """auto spreads the layers over all GPUs (and memory) of this machine; evaluate and predict set it for `device=spread`, fit has no use for it."""
     gradient_checkpointing: bool = False
+    """Compute each decoder layer a second time on the way back, and keep only what goes into it: less memory, a third more time."""
     architecture: dict[str, Any] = field(default_factory=dict)
     """Numbers of the configuration of `checkpoint`, in transformers' words, for `fit --dry-run` where only its hub name is given; the checkpoint's own count wherever weights are loaded."""
 
@@ -85,7 +86,7 @@ class LossSettings:
     cells_layer: int | None = None
     """Decoder layer behind which they are named; null: half of the layers, so that the layers above can read what was found."""
     counts: float = 0.0
-    """Weight of a third loss, where there is one on cells: behind each run of equal cells the image tokens name its length, in the layer above. What makes columns be read and not guessed."""
+    """Weight of a third loss, where there is one on cells: behind each run of equal cells the image tokens name its length, in the layer above. Lengths up to 35. What makes columns be read and not guessed."""
     chunk: int = 256
     """So many positions have logits at a time, which are not kept: less memory where the vocabulary is large; 0: all at once."""
     sampled: int = 0
@@ -111,9 +112,12 @@ class OptimSettings:
 
     lr: float = 2e-4
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    """How slowly the two moments forget."""
     weight_decay: float = 0.0
+    """Of everything that trains."""
     warmup_ratio: float = 0.03
+    """Share of the steps over which the rate rises to `lr`."""
     schedule: str = "linear"
     """linear or cosine (to zero), or constant."""
     clip: float = 1.0
-    """Gradient norm."""
+    """Largest norm of a step's gradient; 0: any."""

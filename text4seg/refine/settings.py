@@ -27,11 +27,13 @@ class CrfSettings:
     near_size: float = 3.0
     """Reach of the smoothing kernel, in pixels (standard deviation)."""
     near_weight: float = 3.0
+    """Of the smoothing kernel."""
     alike_size: float = 50.0
     """Reach of the kernel that joins pixels of like colour, in pixels."""
     alike_colour: float = 13.0
     """What that kernel takes for like, in grey levels (standard deviation)."""
     alike_weight: float = 10.0
+    """Of the kernel that joins pixels of like colour."""
 
 
 @dataclass

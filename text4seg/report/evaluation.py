@@ -19,7 +19,7 @@ import torch
 
 from text4seg.callbacks.keeper import write_whole
 from text4seg.config import Config
-from text4seg.data.datamodule import folder_of
+from text4seg.data.datamodule import folder_of, place_of
 from text4seg.data.items import Item, Items
 from text4seg.data.settings import DataSettings, SplitSettings
 from text4seg.data.shards.build import ensure
@@ -131,7 +131,7 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
     if here.rank == 0:
         _ensure(data)
     wait_for_all()
-    questions = Questions(folder_of(data.val, "val"), data, settings.wording, settings.swap_questions)
+    questions = Questions(place_of(data.val, data, "val"), data, settings.wording, settings.swap_questions)
     folder = Path(settings.run) / "eval" / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     log = AnswerLog(folder, _digest(settings, config, which, questions.index), here.rank)

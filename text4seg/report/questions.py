@@ -10,13 +10,13 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby, islice
-from pathlib import Path
 from typing import NamedTuple
 
 from text4seg.data.items import Item, items, text_items
 from text4seg.data.settings import DataSettings
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
+from text4seg.data.shards.remote import Folder
 from text4seg.data.variants import Curriculum
 from text4seg.templates import DEFAULT, FAMILIES, JOINER, hint
 
@@ -54,7 +54,7 @@ class Questions:
         ValueError: an unknown wording; no shards; a broken record when `data.on_error` is raise.
     """
 
-    def __init__(self, folder: Path, data: DataSettings, wording: str = STORED, swap: bool = False) -> None:
+    def __init__(self, folder: Folder, data: DataSettings, wording: str = STORED, swap: bool = False) -> None:
         check_wording(wording)
         self.folder, self.data, self.wording, self.swap = folder, data, wording, swap
         self.index = Index.load(folder)

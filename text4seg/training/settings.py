@@ -19,7 +19,7 @@ class StageSettings:
     codec: str | None = None
     grid: list[int] | None = None
     image_size: int | None = None
-    """compose: side in pixels of its pictures, in place of the model's; with fewer image tokens for a coarser grid a first stage costs a third."""
+    """compose: side in pixels of its pictures, in place of the model's; with fewer image tokens for a coarser grid a step costs under half. A multiple of an image token's pixels (patch x `model.merge`)."""
     tasks: list[str] = field(default_factory=list)
     """As of a variant: with `data.turns: one`, draw the turn among those of these tasks."""
     plain: bool = False
@@ -69,5 +69,6 @@ class TrainerSettings:
     bad_steps: int = 5
     """So many steps in a row whose loss or gradient is not a number are left out; one more ends the run."""
     log_every: int = 10
+    """Steps between lines of the log."""
     pictures: int = 8
     """Items drawn at each validation."""

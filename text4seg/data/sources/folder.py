@@ -1,6 +1,6 @@
 """The folder source: photographs in `images/`, index masks in `masks/`, names in `classes.txt`, lists in `splits/`.
 
-    python -m text4seg.shards build --source folder --out DIR root=FOLDER split=train
+    python -m text4seg.shards build --source folder --out DIR options.root=FOLDER options.split=train
 
 A line of `classes.txt` is ``index<TAB>name``, one for every mask value, or ``R,G,B<TAB>name`` where masks are pictures
 in colour. A line of `synonyms.txt`, which may be missing, is ``name, synonym, synonym``. The value called `others`

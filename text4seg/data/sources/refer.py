@@ -1,6 +1,6 @@
 """The refer source: refCOCO, refCOCO+, refCOCOg, refCLEF and gRefCOCO in the layout of the REFER toolbox.
 
-    python -m text4seg.shards build --source refer --out DIR root=refcoco split=train images=train2014
+    python -m text4seg.shards build --source refer --out DIR options.root=refcoco options.split=train
 
 `instances.json` holds images and annotations as COCO does; a ref names an image, one annotation (gRefCOCO: a list of
 them, none or ``[-1]`` for no target) and its sentences. All the refs of an image come as one `Example`;

@@ -62,7 +62,11 @@ def examples(settings: RleSettings, seed: int, share: Share = WHOLE) -> Iterator
 def needs(settings: RleSettings) -> list[Need]:
     """What must lie where."""
     return [
-        Need(Path(settings.annotations), "one JSON object a line (option `annotations`)", "your own: see README"),
+        Need(
+            Path(settings.annotations),
+            "one JSON object a line (option `annotations`)",
+            "your own: see the head of text4seg/data/sources/rle.py",
+        ),
         Need(Path(settings.images), "photographs (option `images`)", "your own"),
     ]
 
