@@ -156,6 +156,22 @@ def test_the_data_module_mixes_and_resumes(folders):
     assert (other.position.batches, len(other.position.cursors)) == (3, 2)
 
 
+def test_a_resume_on_other_shards_goes_on_in_the_curriculum(folders):
+    first = module(folders)
+    for batch in islice(first.train_dataloader(), 5):
+        first.consumed(batch["origin"])
+    other = module(folders, workers=2, only=SetSettings(str(folders["small"])))
+    other.accept = True
+    asked: list[int] = []
+    other.progress = lambda batch: asked.append(batch) or 0.0
+    with pytest.warns(UserWarning, match="read from their beginning"):
+        other.load_state_dict(first.state_dict())
+    assert [(cursor.batches, cursor.lanes) for cursor in other.position.cursors] == [(2, ((0, 0),))] * 2
+    stream = other.train_dataloader().dataset
+    next(iter(stream))
+    assert set(asked) == {5}, "the sixth batch of the run"
+
+
 def test_a_mix_is_for_training_and_stands_alone(folders):
     sets = {"a": SetSettings(str(folders["small"]))}
     assert lanes_in(SplitSettings(mix=sets)) == 1

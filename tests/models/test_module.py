@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from text4seg.models.lora import choose_trained
 from text4seg.models.module import Text4SegModule
@@ -58,3 +59,16 @@ def test_the_state_holds_what_trains():
     names = set(whole.state_dict())
     assert {"model.lm_head.weight", "model.model.language_model.embed_tokens.weight"} <= names, "both names of a tie"
     assert not any("vision" in name for name in names)
+
+
+@pytest.mark.parametrize("sampled", [0, 8])
+def test_a_micro_batch_without_any_target_is_worth_nothing_and_ends_nothing(sampled):
+    """One of a stage of cells that fades out into one without, or of text turns only."""
+    made = module(OptimSettings())
+    encoded = made.backbone.processor.encode(Image.new("RGB", (40, 30)), [("where?", None)])
+    loss = made.answer_loss(made.backbone.processor.collate([encoded, encoded]), sampled)
+    loss.backward()
+    assert loss.item() == 0.0
+    gradients = [p.grad for p in made.parameters() if p.requires_grad]
+    assert gradients
+    assert all(gradient is not None and not gradient.any() for gradient in gradients), "every rank hands in all of them"

@@ -7,6 +7,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,10 @@ class ShardDataModule(LightningDataModule):
                     "--accept-changes to read them from their beginning."
                 )
             self.position = Position.start(now[1], len(self.lanes))
-            self.position.batches = sum(state["batches"] for state in ranks) * then[2] // (now[0] * now[2])
+            batches = sum(state["batches"] for state in ranks) * then[2] // (now[0] * now[2])
+            # The curriculum reads on where it was: what is taught follows the batches, not the shards.
+            cursors = [replace(cursor, batches=batches // now[1]) for cursor in self.position.cursors]
+            self.position = Position(cursors, batches)
             warnings.warn(
                 "the training shards are others than before: they are read from their beginning.", stacklevel=2
             )

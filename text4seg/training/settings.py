@@ -29,7 +29,7 @@ class StageSettings:
     cells: float | None = None
     """In place of `loss.cells`."""
     fade: float = 0.0
-    """Share of the stage over which the one before fades out, sample by sample."""
+    """Share of the stage over which the one before fades out, batch by batch; rate, parts and `cells` change at once."""
 
 
 @dataclass
