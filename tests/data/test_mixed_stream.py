@@ -172,6 +172,17 @@ def test_a_resume_on_other_shards_goes_on_in_the_curriculum(folders):
     assert set(asked) == {5}, "the sixth batch of the run"
 
 
+def test_a_mix_that_loses_its_weights_is_another_order_of_the_data(folders):
+    first = module(folders)
+    other = module(folders, **{name: SetSettings(str(folder)) for name, folder in folders.items()})
+    with pytest.raises(ValueError, match=r"not mixed as they were \(by `weight`, or by size\)"):
+        other.load_state_dict(first.state_dict())
+    other.accept = True
+    with pytest.warns(UserWarning, match="read from their beginning"):
+        other.load_state_dict(first.state_dict())
+    assert next(iter(other.train_dataloader()))["texts"]
+
+
 def test_a_mix_is_for_training_and_stands_alone(folders):
     sets = {"a": SetSettings(str(folders["small"]))}
     assert lanes_in(SplitSettings(mix=sets)) == 1

@@ -136,11 +136,12 @@ class ShardDataModule(LightningDataModule):
         micro = int(self.data.batch_size)
         now = (here.world, len(self.position.cursors), micro)
         then = (len(ranks), len(ranks[0]["cursors"]), state_dict.get("batch_size", micro))
-        if state_dict["fingerprint"] != self._fingerprint():
+        lanes = len(ranks[0]["cursors"][0]["lanes"])
+        if state_dict["fingerprint"] != self._fingerprint() or lanes != len(self.lanes):
             if not self.accept:
                 raise ValueError(
-                    "the training shards are not those of the stored run; start a new run on them, or resume with "
-                    "--accept-changes to read them from their beginning."
+                    "the training shards are not those of the stored run, or not mixed as they were (by `weight`, or "
+                    "by size); start a new run on them, or resume with --accept-changes to read them from their beginning."
                 )
             self.position = Position.start(now[1], len(self.lanes))
             batches = sum(state["batches"] for state in ranks) * then[2] // (now[0] * now[2])
@@ -148,7 +149,8 @@ class ShardDataModule(LightningDataModule):
             cursors = [replace(cursor, batches=batches // now[1]) for cursor in self.position.cursors]
             self.position = Position(cursors, batches)
             warnings.warn(
-                "the training shards are others than before: they are read from their beginning.", stacklevel=2
+                "the training shards are others than before, or mixed otherwise: they are read from their beginning.",
+                stacklevel=2,
             )
         elif now == then:
             self.position = Position.load(ranks[here.rank])

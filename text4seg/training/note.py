@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ FREE = (
     "model.cache_features",
 )
 """May change between save and resume: they move no number, or are compared elsewhere."""
-BOUND = ("trainer.precision", "trainer.global_batch")
+BATCH = "trainer.global_batch"
+BOUND = ("trainer.precision", BATCH, "data.train.mix.*.weight")
 """Of what is free as a whole, what may not."""
 
 
@@ -66,7 +68,9 @@ def refuse_changes(checkpoint: Path | None, config: Config, accept: bool = False
     if checkpoint is None or path is None or not path.is_file():
         return
     note = json.loads(path.read_text(encoding="utf-8"))
-    then, now = note["settings"], _flat(asdict(config))
+    now = _flat(asdict(config))
+    # What a note does not know had no name yet when it was written: that version did what is now the default.
+    then = {**{key: value for key, value in _usual(config) if key in now}, **_flat(note["settings"])}
     _refuse_unreadable(checkpoint, note["strategy"], config)
     if then["trainer.precision"] != now["trainer.precision"]:
         raise ValueError(
@@ -75,7 +79,7 @@ def refuse_changes(checkpoint: Path | None, config: Config, accept: bool = False
             f"or start a new run from {beside(checkpoint)}."
         )
     changed = [key for key in sorted({*then, *now}) if _binds(key) and then.get(key) != now.get(key)]
-    changed = [key for key in changed if not (key in BOUND and now.get(key) is None)]
+    changed = [key for key in changed if not (key == BATCH and now.get(key) is None)]
     if changed and not accept:
         told = ", ".join(f"`{key}` {then.get(key)!r} -> {now.get(key)!r}" for key in changed[:5])
         raise ValueError(
@@ -93,11 +97,12 @@ def _refuse_unreadable(checkpoint: Path, before: str, config: Config) -> None:
 
 
 def _binds(key: str) -> bool:
-    return key in BOUND or not any(key == free or key.startswith(f"{free}.") for free in FREE)
+    bound = any(fnmatchcase(key, pattern) for pattern in BOUND)
+    return bound or not any(key == free or key.startswith(f"{free}.") for free in FREE)
 
 
-def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys; lists stay whole."""
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys, and `stages[0].name` in lists of settings; other lists stay whole."""
     return dict(_items(settings, prefix))
 
 
@@ -105,5 +110,24 @@ def _items(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]
     for name, value in settings.items():
         if isinstance(value, dict) and value:
             yield from _items(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+            for number, entry in enumerate(value):
+                yield from _items(entry, f"{prefix}{name}[{number}].")
         else:
             yield f"{prefix}{name}", value
+
+
+def _usual(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of `_flat` that belong to the schema, with its default of each."""
+    made = type(settings)()
+    for item in fields(settings):
+        value, key = getattr(settings, item.name), f"{prefix}{item.name}"
+        yield key, getattr(made, item.name)
+        inner = {f"{key}.": value}
+        if isinstance(value, dict):
+            inner = {f"{key}.{name}.": entry for name, entry in value.items()}
+        elif isinstance(value, list):
+            inner = {f"{key}[{number}].": entry for number, entry in enumerate(value)}
+        for under, entry in inner.items():
+            if is_dataclass(entry):
+                yield from _usual(entry, under)
