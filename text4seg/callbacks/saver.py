@@ -116,6 +116,9 @@ class Saver(Callback):
         """Save now, then remove what is older."""
         path = self.folder / f"step-{trainer.global_step:08d}.ckpt"
         partial = path.with_suffix(".partial")
+        if trainer.is_global_zero:
+            _discard(partial)  # parts of more ranks, which died in this save, would look like parts of this one
+        trainer.strategy.barrier()
         trainer.save_checkpoint(partial)
         backbone: Backbone = trainer.lightning_module.backbone  # type: ignore[assignment]
         trained = trained_weights(backbone.model)

@@ -48,6 +48,7 @@ class Watch(Callback):
     def __init__(self, folder: Path, advice: str) -> None:
         self.folder, self.advice = folder, advice
         self._over = threading.Event()
+        self._lock = threading.Lock()
         self._seen: dict[int, tuple[int, float]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -57,9 +58,8 @@ class Watch(Callback):
         # Every launch has a name of its own: files of an earlier one say nothing.
         launch = trainer.strategy.broadcast(f"{socket.gethostname()}-{os.getpid()}-{time.time()}")
         self.rank, self.world = trainer.global_rank, trainer.world_size
-        self.sign = Sign(launch, socket.gethostname(), os.getpid())
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._show()
+        self._show(Sign(launch, socket.gethostname(), os.getpid()))
         trainer.strategy.barrier()
         for thread in threading.enumerate():  # Lightning's own watch kills all ranks without a word
             if thread.name == "child-process-observer":
@@ -72,7 +72,7 @@ class Watch(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Say why this rank ends; what it lost the others by is not its own reason."""
-        if isinstance(exception, RuntimeError) and trainer.world_size > 1:
+        if isinstance(exception, RuntimeError) and hasattr(self, "sign"):
             deadline = time.monotonic() + GRACE + 2 * LOOK
             while time.monotonic() < deadline:  # a lost connection: the other's reason is on its way
                 if found := self._ended():
@@ -82,26 +82,29 @@ class Watch(Callback):
         self._end("done" if type(exception).__name__ == "StoppedError" else f"{type(exception).__name__}: {exception}")
 
     def _end(self, state: str) -> None:
-        if hasattr(self, "sign") and not self._over.is_set():
-            self._over.set()
-            self.sign = replace(self.sign, state=state)
-            self._show()
+        with self._lock:
+            if hasattr(self, "sign") and not self._over.is_set():
+                self._over.set()
+                self._show(replace(self.sign, state=state))
 
-    def _show(self) -> None:
+    def _show(self, sign: Sign) -> None:
+        self.sign = sign
         path = self.folder / f"{self.rank}.json"
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self.sign)), encoding="utf-8")
+        partial.write_text(json.dumps(asdict(sign)), encoding="utf-8")
         partial.replace(path)
 
     def _run(self) -> None:
         while not self._over.wait(LOOK):
             try:
-                self.sign = replace(self.sign, count=self.sign.count + 1)
-                self._show()
+                with self._lock:  # the main thread writes this rank's last word to the same place
+                    if self._over.is_set():
+                        return
+                    self._show(replace(self.sign, count=self.sign.count + 1))
                 found = self._ended()
             except OSError:  # a full disk is the training's to report
                 continue
-            if found:
+            if found and not self._over.is_set():
                 self._tell(found)
                 if not self._over.wait(GRACE):
                     os._exit(1)  # the main thread may hang where no exception reaches it

@@ -141,7 +141,8 @@ class ShardDataModule(LightningDataModule):
             if not self.accept:
                 raise ValueError(
                     "the training shards are not those of the stored run, or not mixed as they were (by `weight`, or "
-                    "by size); start a new run on them, or resume with --accept-changes to read them from their beginning."
+                    "by size); start a new run on them, or resume with --accept-changes to read them from their "
+                    "beginning."
                 )
             self.position = Position.start(now[1], len(self.lanes))
             batches = sum(state["batches"] for state in ranks) * then[2] // (now[0] * now[2])
