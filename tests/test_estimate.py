@@ -99,6 +99,13 @@ def test_settings_move_what_they_should() -> None:
     assert less == 168_820_736 * 14 * 7 / 8
 
 
+def test_lengths_that_are_known_better_stand_in_for_the_rules() -> None:
+    config = load(CONF / "internvl2.yaml", [])
+    assert estimate(config, length=900, answer=50).answer_tokens == 50
+    config.data.codec = "full"
+    assert estimate(config, answer=50).answer_tokens == 50
+
+
 def test_the_dry_run_needs_no_weights_and_reads_back(capsys, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert fit.main(["--config", str(CONF / "internvl2.yaml"), "--dry-run"]) == 0

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from checkpoints import PATCH, SIDE, write_language, write_vision
 from small import SHORT, steps_of, write_config
 from transformers import AutoModel
 
-from text4seg.config import load
+from text4seg.config import Config, load
 from text4seg.fit import main
 from text4seg.models.families.compose import refuse_side
 from text4seg.models.processor import ImageGeometry
 from text4seg.models.registry import load_backbone
+from text4seg.models.settings import LoraSettings, ModelSettings
 from text4seg.training.checks import check
+from text4seg.training.estimate import estimate
+from text4seg.training.probe import _longest
+from text4seg.training.settings import StageSettings
 
 INTERPOLATED = {"clip": 1, "siglip": 0, "dinov2": 1, "vit": 1}
 ROTARY = {"dinov3": 5}
@@ -80,6 +86,26 @@ def test_a_side_that_cuts_tokens_is_refused_before_training(words, tmp_path, cap
         assert main(["--config", str(config), *words, STAGES % side, f"run_dir={tmp_path}/run"]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_side_that_leaves_no_room_for_an_answer_is_refused_before_training(words, tmp_path, capsys):
+    fit = ["--config", str(write_config(tmp_path)), *words, "data.max_length=200", f"run_dir={tmp_path}/run"]
+    assert main([*fit, STAGES % (4 * SIDE)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        rf"`image_size` {4 * SIDE} of 'small' is too large: .* make \d{{3}} tokens, the limit is 200", told
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_memory_is_that_of_the_largest_pictures(checkpoints, tmp_path):
+    backbone = load_backbone(checkpoints.settings("dinov2+llama"))
+    backbone.save(tmp_path)
+    config = Config(model=ModelSettings(family="compose", path=str(tmp_path), lora=LoraSettings(rank=2)))
+    for sides, largest in (((SIDE // 2,), SIDE), ((SIDE // 2, 2 * SIDE), 2 * SIDE)):
+        config.stages = [StageSettings(str(side), image_size=side) for side in sides]
+        assert estimate(config).image_tokens == (largest // PATCH) ** 2
+        assert _longest(backbone, config, 1, torch.device("cpu"))["pixel_values"].shape[-1] == largest
 
 
 def test_a_tower_of_one_side_is_refused(checkpoints):

@@ -15,10 +15,9 @@ from text4seg.data.datamodule import counted, shard_counts
 from text4seg.models.backbone import Backbone
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.registry import load_processor, load_skeleton
-from text4seg.models.settings import ModelSettings
 from text4seg.training.memory import Batch, Memory, memory
 from text4seg.training.plan import plan
-from text4seg.training.stages import stage_lines
+from text4seg.training.stages import sides_of, stage_lines
 
 GPUS = (1, 4, 8)
 GIB = 2**30
@@ -36,7 +35,7 @@ class Estimate:
 
     Attributes:
         report: parameters in all and trained, adapted layers.
-        image_tokens: of a picture.
+        image_tokens: of a picture, where stages have pictures of their own the largest.
         answer_tokens: of a typical answer.
         memory: for each number of GPUs.
         config: that it was made for.
@@ -112,10 +111,10 @@ def estimate(config: Config, length: int | None = None, answer: int | None = Non
         ValueError: neither the checkpoint's folder nor `model.architecture` says how large the model is.
     """
     backbone = load_skeleton(config.model)
-    tokens = _image_tokens(backbone, config.model)
+    tokens = _image_tokens(backbone, config)
     report = choose_trained(backbone, replace(config.model, gradient_checkpointing=False))
     rows, cols = config.data.grid
-    answer = answer or round(rows * cols * TOKENS_A_CELL) if config.data.codec == "full" else rows * TOKENS_A_ROW
+    answer = answer or (round(rows * cols * TOKENS_A_CELL) if config.data.codec == "full" else rows * TOKENS_A_ROW)
     made = Estimate(report, tokens, answer, (), config)
     text = backbone.core.config.get_text_config()
     batch = Batch(config.data.batch_size, length or made.length, answer)
@@ -124,9 +123,12 @@ def estimate(config: Config, length: int | None = None, answer: int | None = Non
     return replace(made, memory=rows)
 
 
-def _image_tokens(backbone: Backbone, settings: ModelSettings) -> int:
+def _image_tokens(backbone: Backbone, config: Config) -> int:
     """Tokens of a picture: as the configuration states them, else as the folder's processor makes them."""
-    stated = getattr(backbone.core.config, "image_seq_length", None)
+    stated, settings = getattr(backbone.core.config, "image_seq_length", None), config.model
     if stated:
         return int(stated)
-    return load_processor(settings).geometry.num_tokens if settings.path and Path(settings.path).is_dir() else 0
+    if not settings.path or not Path(settings.path).is_dir():
+        return 0
+    usual = load_processor(settings).geometry
+    return max([usual.num_tokens, *(usual.at(side).num_tokens for side in sides_of(config).values())])

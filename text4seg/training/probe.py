@@ -20,6 +20,7 @@ from text4seg.models.loss import IGNORE_LABEL, answer_loss
 from text4seg.models.processor import model_inputs
 from text4seg.training.hardware import Hardware
 from text4seg.training.launch import launched, local_rank
+from text4seg.training.stages import sides_of
 
 SHARED_NAME = "TEXT4SEG_BATCH_SIZE"
 """The first process tells those that it starts through this variable what it found."""
@@ -119,8 +120,10 @@ def _need(backbone: Backbone, config: Config, size: int, device: torch.device) -
 
 
 def _longest(backbone: Backbone, config: Config, size: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Samples that fill `data.max_length`: whatever follows the picture and the question is answer."""
+    """Samples that fill `data.max_length`: whatever follows the picture, the largest, and the question is answer."""
     processor = backbone.processor
+    if sides := sides_of(config):
+        processor = processor.at(max(processor.geometry.side, *sides.values()))
     length = min(config.data.max_length, backbone.context or config.data.max_length)
     encoded = processor.encode(Image.new("RGB", (64, 64)), [("?", "x")])
     batch = dict(processor.collate([encoded] * size, pad_to_multiple_of=length, max_length=length))

@@ -49,6 +49,12 @@ def teaches_cells(config: Config) -> bool:
     return max([phase.cells for phase in phases_of(config)] or [config.loss.cells]) > 0
 
 
+def sides_of(config: Config) -> dict[str, int]:
+    """Sides of the pictures that stages or variants have in place of the model's, by name."""
+    variants = unfolded(config).variants.items()
+    return {name: variant.image_size for name, variant in variants if variant.image_size is not None}
+
+
 def stage_lines(config: Config, steps: int) -> Iterator[str]:
     """A line a stage, in words; `steps` of the whole training."""
     for stage, phase, (start, end) in zip(config.stages, phases_of(config), _borders(config), strict=True):
