@@ -110,6 +110,29 @@ def test_shards_without_a_usable_record_raise_instead_of_hanging(tmp_path, worke
         batches(stream_of(tmp_path / "set", Position.start(1)), workers, 1)
 
 
+def broken(folder, *numbers):
+    make(folder, count=8, shards=4)
+    for number in numbers:
+        path = folder / f"shard-{number:05d}.tar"
+        rewrite(path, lambda name, data: b"[" if name.endswith("json") else data)
+    return folder
+
+
+def test_a_process_whose_only_shard_is_broken_waits_for_another_one(tmp_path):
+    """Each of four ranks reads one shard an epoch; two in an epoch get nothing."""
+    folder = broken(tmp_path / "set", 0, 2)
+    for rank in range(4):
+        found = batches(stream_of(folder, Position.start(1), Seat(rank, 4), batch_size=1), 0, 12)
+        assert found[-1]["origin"].cursor.skipped > 0
+        assert found[-1]["origin"].cursor.epoch > 6
+
+
+def test_a_process_that_finds_nothing_in_many_epochs_gives_up(tmp_path):
+    folder = broken(tmp_path / "set", *range(4))
+    with pytest.raises(ValueError, match=r"set: not one usable record in 10 epochs up to number 9 \(.*not JSON"):
+        batches(stream_of(folder, Position.start(1), Seat(0, 4)), 0, 1)
+
+
 def test_batches_are_padded_as_the_settings_say(folder):
     (batch,) = batches(stream_of(folder, Position.start(1), pad_to_multiple_of=4, max_length=99_999), 0, 1)
     assert batch["padding"] == {"pad_to_multiple_of": 4, "max_length": 99_999}

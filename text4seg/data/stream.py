@@ -29,6 +29,8 @@ from text4seg.models.processor import Encoded, Processor, Turns
 
 NAMED = 5
 """So many skipped records are named per batch; the others are only counted."""
+PATIENCE = 10
+"""So many epochs in a row have to be without a usable record where a process reads other shards in each."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +62,31 @@ class Origin:
 
 
 class Usable:
-    """Notices an epoch of a lane in which no record could be used: the stream would search for one without end."""
+    """Notices that no record of a lane can be used: the stream would search for one without end.
 
-    def __init__(self, start: Sequence[Place]) -> None:
-        self.epochs = [epoch for epoch, _ in start]
+    An epoch without one says so where a process reads the whole lane. Where it reads a few shards they may be the
+    damaged ones, and the next epoch brings others.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], start: Sequence[Place], places: int) -> None:
+        self.lanes, self.epochs = lanes, [epoch for epoch, _ in start]
         self.any = [behind > 0 for _, behind in start]
+        self.empty = [0] * len(lanes)
+        self.most = [1 if places == 1 or len(lane.shards) < places else PATIENCE for lane in lanes]
 
-    def reached(self, found: Read, lanes: Sequence[Lane], reasons: Sequence[str]) -> None:
+    def reached(self, found: Read, reasons: Sequence[str]) -> None:
         """Note that a record has come, maybe the first one of an epoch.
 
         Raises:
-            ValueError: the epoch before it had no usable record.
+            ValueError: the epoch before it had no usable record, nor had those before.
         """
         lane, before = found.lane, self.epochs[found.lane]
         if found.epoch > before:
-            if not self.any[lane]:
+            self.empty[lane] = 0 if self.any[lane] else self.empty[lane] + 1
+            if self.empty[lane] == self.most[lane]:
+                where = f"epoch {before}" if self.most[lane] == 1 else f"{PATIENCE} epochs up to number {before}"
                 raise ValueError(
-                    f"{lanes[lane].name}: not one usable record in epoch {before}"
+                    f"{self.lanes[lane].name}: not one usable record in {where}"
                     + (f" ({reasons[-1]})" if reasons else "")
                     + "; `python -m text4seg.shards verify` names the damage."
                 )
@@ -104,7 +114,7 @@ class TrainStream(IterableDataset[dict[str, Any]]):
 
     Raises:
         ValueError: fewer shards than processes; wrong rows with a tokenizer that knows no characters; a broken record
-            when `on_error` is raise; an epoch without a single usable record.
+            when `on_error` is raise; no usable record at all (`Usable`).
     """
 
     def __init__(
@@ -144,9 +154,9 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         size = self.settings.batch_size * self.settings.length_window
         held: list[tuple[str, Encoded]] = []
         reasons: list[str] = []
-        usable = Usable(cursor.lanes)
+        usable = Usable(self.lanes, cursor.lanes, self.seat.world * workers)
         for found in self._records(cursor, worker):
-            usable.reached(found, self.lanes, reasons)
+            usable.reached(found, reasons)
             try:
                 held.append(
                     (found.record.key, self._encode(found.record, found.epoch, cursor.batches * workers + worker))
