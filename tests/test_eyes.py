@@ -35,6 +35,13 @@ def test_the_tower_learns_and_is_saved(tmp_path: Path, capsys) -> None:
     assert changed == {"vision_tower"}
 
 
+def test_a_set_without_its_questions_is_told(tmp_path: Path, capsys) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path).replace("task: all, options: {count: 40,", "options: {count: 4,"))
+    assert eyes.main(["--config", str(config), "--out", str(tmp_path / "eyes"), "--steps", "1"]) == 2
+    assert "has no `all` question about shapes or colours" in capsys.readouterr().err
+
+
 def test_a_mistake_is_told(tmp_path, capsys) -> None:
     assert eyes.main(["--config", str(tmp_path / "none.yaml"), "--out", str(tmp_path)]) == 2
     assert "no configuration" in capsys.readouterr().err

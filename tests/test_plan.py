@@ -66,6 +66,9 @@ def test_epochs_are_steps_of_the_index():
     assert plan(config(steps=7), 2, samples=28).epochs == 2
     with pytest.raises(ValueError, match=r"`trainer.steps` \(7\) and `trainer.epochs` \(2\) are both given"):
         plan(config(steps=7, epochs=2), 1, 10)
+    for epochs, samples in ((0, 40), (2, 0)):
+        with pytest.raises(ValueError, match=rf"`trainer.epochs` {epochs} of {samples} samples make no step"):
+            plan(config(epochs=epochs), 1, samples)
     with pytest.raises(ValueError, match="needs the number of samples"):
         plan(config(epochs=2), 1)
 

@@ -343,6 +343,8 @@ def test_a_start_that_fails_leaves_a_folder_that_was_there(config, tmp_path, cap
         "data.val_batch_size=0",
         "data.val.limit=-1",
         "data.grid=[4]",
+        "data.length_window=0",
+        "data.variants={dense: {codec: full}}",
         "data.turns=two",
         "data.on_error=rise",
         "data.curriculum=[{at: 0, nothing: 1}]",

@@ -123,7 +123,8 @@ class DataSettings:
     """Samples held back for shuffling, per worker."""
     length_window: int = 1
     """So many batches are filled together and sorted by length, so that samples of a batch need little padding; they
-    are delivered in drawn order. Costs their memory in each loading process."""
+    are delivered in drawn order. Costs their memory in each loading process. All are written in the way of the first, so
+    what a stage or a curriculum shows begins up to so many batches late in each process."""
     reduced_jpeg: bool = False
     """Decode large JPEGs at the smallest of 1/1, 1/2, 1/4, 1/8 that is not below the model's square (training)."""
     max_length: int = 2048

@@ -40,6 +40,7 @@ LOWEST: dict[str, float] = {
     "data.val_batch_size": 1,
     "data.workers": 0,
     "data.shuffle_buffer": 0,
+    "data.length_window": 1,
     "data.max_length": 1,
     "data.pad_to_multiple_of": 1,
     "data.val.limit": 1,
@@ -159,6 +160,11 @@ def _check_ways(config: Config) -> None:
     """What is taught at any time: the curriculum's variants, or the stages."""
     check_stages(config)
     Curriculum(unfolded(config))
+    if config.data.variants and not config.data.curriculum:
+        raise ValueError(
+            f"`data.variants` ({', '.join(config.data.variants)}) are drawn by `data.curriculum`, which has no point: "
+            "give it one, e.g. {at: 0, VARIANT: 1}, or take the variants out of the file."
+        )
     if config.loss.counts and not teaches_cells(config):
         raise ValueError("`loss.counts` teaches behind `loss.cells` only: give that a weight, or set `counts` to 0.")
     codecs = {config.data.codec, *(variant.codec for variant in unfolded(config).variants.values())}

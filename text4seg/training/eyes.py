@@ -109,28 +109,35 @@ def _batches(config: Config, geometry: ImageGeometry) -> Iterator[tuple[Tensor, 
     from text4seg.data.image import open_image
 
     held: list[tuple[Tensor, Tensor, Tensor]] = []
-    for sample in _samples(config):
-        target = _target(sample, geometry.tokens_a_side)
-        if target is not None:
+    for epoch in count():
+        usable = False
+        for sample in _samples(config, epoch):
+            target = _target(sample, geometry.tokens_a_side)
+            if target is None:
+                continue
+            usable = True
             held.append((geometry.pixels(open_image(sample.image, sample.key)), *target))
-        if len(held) == BATCH:
-            pixels, targets, schemes = zip(*held, strict=True)
-            yield torch.stack(pixels), torch.stack(targets), torch.stack(schemes)
-            held = []
+            if len(held) == BATCH:
+                pixels, targets, schemes = zip(*held, strict=True)
+                yield torch.stack(pixels), torch.stack(targets), torch.stack(schemes)
+                held = []
+        if not usable:
+            raise ValueError(
+                "`data.train` has no `all` question about shapes or colours to learn from: build it from source scenes "
+                "with task all."
+            )
 
 
-def _samples(config: Config) -> Iterator[Sample]:
+def _samples(config: Config, epoch: int) -> Iterator[Sample]:
     from text4seg.data.datamodule import folder_of
     from text4seg.data.order import generator, shards_of, shuffled
     from text4seg.data.shards.index import Index
     from text4seg.data.shards.read import records
 
     folder = folder_of(config.data.train)
-    shards = Index.load(folder).shards
-    for epoch in count():
-        order = shards_of(shards, config.seed, epoch, 0, 1)
-        stream = (record.sample() for entry in order for record in records(folder / entry.name))
-        yield from shuffled(stream, config.data.shuffle_buffer, generator("eyes", config.seed, epoch))
+    order = shards_of(Index.load(folder).shards, config.seed, epoch, 0, 1)
+    stream = (record.sample() for entry in order for record in records(folder / entry.name))
+    yield from shuffled(stream, config.data.shuffle_buffer, generator("eyes", config.seed, epoch))
 
 
 def _target(sample: Sample, side: int) -> tuple[Tensor, Tensor] | None:

@@ -65,7 +65,8 @@ def plan(config: Config, ranks: int, samples: int | None = None) -> Plan:
         samples: of an epoch, from the shards' index.
 
     Raises:
-        ValueError: the global batch cannot be split so; steps and epochs are both given; epochs of unknown data.
+        ValueError: the global batch cannot be split so; steps and epochs are both given; epochs of unknown
+            data, or none of them.
     """
     micro, trainer = config.data.batch_size, config.trainer
     accumulate = _accumulate(trainer.global_batch, trainer.accumulate, micro, ranks)
@@ -113,4 +114,10 @@ def _steps(config: Config, batch: int, samples: int | None) -> int:
             f"`trainer.epochs` {trainer.epochs:g} needs the number of samples, which the shards' index holds: build "
             "them first (`python -m text4seg.shards build --config ...`), or give `trainer.steps`."
         )
-    return math.ceil(trainer.epochs * samples / batch)
+    steps = math.ceil(trainer.epochs * samples / batch)
+    if not steps:
+        raise ValueError(
+            f"`trainer.epochs` {trainer.epochs:g} of {samples} samples make no step; give more than 0, of a set "
+            "that has samples."
+        )
+    return steps
