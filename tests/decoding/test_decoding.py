@@ -7,15 +7,18 @@ import pytest
 import torch
 from fake_backbone import Reciter, backbone_of, byte_tokenizer, prompts_of, random_llama
 from fake_item import FakeItem
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from vocabularies import KINDS, tokenizer_of
 
-from text4seg.decoding.bound import token_bound
+from text4seg.decoding.bound import byte_bound, token_bound
 from text4seg.decoding.generate import evaluating, generate
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.decoding.stop import AnswerEnds
-from text4seg.descriptors import LabelGrid, answer, encode
+from text4seg.descriptors import CODECS, LabelGrid, answer, encode
 
 GOOD = "Sure, here:\n<seg>others *4\n red car *4\n others *4\n others *4\n</seg>"
 
@@ -134,6 +137,25 @@ def test_the_bound_admits_the_worst_grid(codec):
         text = answer(f"Here is the mask of {label}:", encode(LabelGrid(ids, ("others", label)), codec))
         assert len(byte_tokenizer()(text)["input_ids"]) <= bound
     assert token_bound(byte_tokenizer(), items(1, size=(64, 64)), limit=100) == 100
+
+
+words = st.text("aeo日語ß", min_size=1, max_size=9)
+lines = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15)
+@example(codec="full", names=["日語日"], cells=[[1]])
+@example(codec="rrle", names=["日語日", "okapis"], cells=[[0, 1]])
+@given(codec=st.sampled_from(CODECS), names=st.lists(words, unique=True, max_size=4), cells=lines)
+def test_every_answer_fits_into_the_bound(kind, codec, names, cells):
+    """The longest label in tokens need not be the longest in letters; so many cells leave no slack for another."""
+    labels = ("others", *names)
+    ids = np.resize([np.resize(line, 16) for line in cells], (16, 16)) % len(labels)
+    text = answer(", ".join(labels), encode(LabelGrid(ids, labels), codec))
+    asked, tokenizer = items(1, labels=labels, size=(16, 16), codec=codec), tokenizer_of(kind)
+    assert len(tokenizer(text, add_special_tokens=False)["input_ids"]) <= token_bound(tokenizer, asked)
+    assert len(text.encode()) <= byte_bound(asked, 0)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from text4seg.descriptors import answer, max_text
@@ -25,16 +25,16 @@ def token_bound(tokenizer: Any, items: Iterable[Item], limit: int = LONGEST) -> 
         items: what is asked; the size, codec and labels of each count.
         limit: upper end of the result.
     """
-    texts = _longest(items)
-    longest = max((len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts), default=0)
+    longest = _longest(items, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
     return max(1, min(limit, longest + _OPENING))
 
 
 def byte_bound(items: Iterable[Item], preamble: int, limit: int = LONGEST) -> int:
     """The same however the answer is cut into tokens: one a byte at worst, behind `preamble` of them."""
-    return max(1, min(limit, preamble + max((len(text.encode()) for text in _longest(items)), default=0)))
+    return max(1, min(limit, preamble + _longest(items, lambda text: len(text.encode()))))
 
 
-def _longest(items: Iterable[Item]) -> list[str]:
+def _longest(items: Iterable[Item], length: Callable[[str], int]) -> int:
     kinds = {(tuple(item.size), item.codec, tuple(item.labels)) for item in items}
-    return [answer(", ".join(labels), max_text(size, labels, codec)) for size, codec, labels in kinds]
+    texts = (answer(", ".join(labels), max_text(size, labels, codec, length)) for size, codec, labels in kinds)
+    return max(map(length, texts), default=0)

@@ -12,7 +12,7 @@ Source: sections 3.1 and 4 of Text4Seg (arXiv 2410.09855).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 
@@ -93,14 +93,25 @@ def answer(prefix: str, body: str) -> str:
     return f"{prefix}\n<seg>{body}</seg>"
 
 
-def max_text(size: tuple[int, int], labels: str | Sequence[str], codec: str = "rrle") -> str:
-    """The longest body (in characters) that a grid with these labels can have, so that decoding can be bounded.
+def max_text(
+    size: tuple[int, int], labels: str | Sequence[str], codec: str = "rrle", length: Callable[[str], int] = len
+) -> str:
+    """The longest body that a grid with these labels can have, so that decoding can be bounded.
 
-    Neighbouring cells alternate between the two longest labels: every cell is a run of its own.
+    Neighbouring cells alternate between the two longest labels: every cell is a run of its own. In the codec ``full``
+    every cell is of the longest.
+
+    Args:
+        size: (rows, cols).
+        labels: what may be written beside ``others``.
+        codec: one of the codecs.
+        length: how long a piece of the text is: a label with what stands behind it. Default: its characters.
     """
     check_codec(codec)
     names = tuple(dict.fromkeys((OTHERS, *((labels,) if isinstance(labels, str) else labels))))
-    order = sorted(range(len(names)), key=lambda i: -len(names[i]))
+    behind = BAR if codec == "full" else f"{STAR}1{BAR}"
+    # twice, since the first of a text may be cut into tokens otherwise than those that follow
+    order = sorted(range(len(names)), key=lambda i: -length(2 * f"{names[i]}{behind}"))
     rows, cols = size
     ids = np.full(rows * cols, order[0], dtype=np.int32)
     if len(order) > 1 and codec != "full":

@@ -72,7 +72,7 @@ class Forecast:
         ends = self._ends(cells[:start], last)
         stop = sum(chance for n, chance in ends if n == length)
         stay = sum(chance for n, chance in ends if n > length)
-        stop = stop / (stop + stay) if stop + stay else 0.5
+        stop = min(stop / (stop + stay), 1 - LEAST) if stop + stay else 0.5  # longer runs are left out, not impossible
         turns = [] if stop < least else self._labels(cells, last, labels)
         return [Run(last, end, 1 - stop), *(Run(label, end, stop * chance) for label, chance in turns)]
 
