@@ -66,7 +66,7 @@ def _settings(given: argparse.Namespace) -> EvaluateSettings:
     if settings.run is None:
         raise ValueError("`run` is missing: name the run folder, e.g. run=runs/tiny.")
     check_values(settings, LOWEST, {"decoding.top_p": 1}, CHOICES)
-    check_wording(settings.wording)
+    check_wording(settings.wording, settings.swap_questions)
     check_run(settings.run, "base" if settings.before else settings.which)
     return settings
 

@@ -23,6 +23,9 @@ from text4seg.templates import DEFAULT, FAMILIES, JOINER, hint
 from .settings import ALL, STORED, check_wording
 from .swap import partners, swapped
 
+UNWORDED = ("parts", "text")
+"""`parts` names in its question what its labels do not: the whole; words pass through as they are."""
+
 
 class Question(NamedTuple):
     """One thing to ask: the item, and the number of its wording (None: as the shards have it)."""
@@ -44,18 +47,20 @@ class Questions:
     Args:
         folder: where the shards lie.
         data: spelling, whether questions name it, how many samples, what a broken record does.
-        wording: ``stored``, ``all``, or a number: each list of questions has its own, counted round.
+        wording: ``stored``, ``all`` (of the families that occur as many as the shortest list has, so that each wording
+            is of the same questions), or a number: each list of questions has its own, counted round.
         swap: ask for another object of the same picture (see :mod:`.swap`).
 
     Attributes:
         broken: what could not be read in the last pass, one line a record.
 
     Raises:
-        ValueError: an unknown wording; no shards; a broken record when `data.on_error` is raise.
+        ValueError: an unknown wording, or one for swapped questions; no shards; a broken record when `data.on_error`
+            is raise.
     """
 
     def __init__(self, folder: Folder, data: DataSettings, wording: str = STORED, swap: bool = False) -> None:
-        check_wording(wording)
+        check_wording(wording, swap)
         self.folder, self.data, self.wording, self.swap = folder, data, wording, swap
         self.index = Index.load(folder)
         self.variant = Curriculum(data).usual
@@ -64,6 +69,7 @@ class Questions:
 
     def __iter__(self) -> Iterator[Question]:
         """Every question, in the order of the shards."""
+        self.broken = []
         found = partners(self._items()) if self.swap else None
         for item in self._items():
             if found is None:
@@ -93,7 +99,6 @@ class Questions:
             yield from found
 
     def _samples(self, words: bool) -> Iterator[list[Item]]:
-        self.broken = []
         for entry in self.index.shards:
             for record in records(self.folder / entry.name):
                 try:
@@ -102,14 +107,18 @@ class Questions:
                 except ValueError as error:
                     if self.data.on_error == "raise":
                         raise
+                    if str(error) in self.broken:  # shards are read once more for words, and for swapping
+                        continue
                     self.broken.append(str(error))
                     warnings.warn(f"left out of the scores: {error}", stacklevel=2)
 
     def _wordings(self, task: str) -> list[int | None]:
-        # `parts` names in its question what its labels do not: the whole; words pass through as they are.
-        if self.wording == STORED or task in ("parts", "text"):
+        if self.wording == STORED or task in UNWORDED:
             return [None]
-        return list(range(len(DEFAULT.questions[FAMILIES[task]]))) if self.wording == ALL else [int(self.wording)]
+        if self.wording != ALL:
+            return [int(self.wording)]
+        families = {FAMILIES[other] for other in self.index.tasks if other not in UNWORDED}
+        return list(range(min(len(DEFAULT.questions[family]) for family in families)))
 
     def _listed(self, item: Item) -> tuple[str, ...]:
         """What a question names: its labels, and `others` before them where the stored question has it there."""

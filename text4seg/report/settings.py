@@ -73,7 +73,7 @@ class EvaluateSettings:
     grid: list[int] | None = None
     """Ask for another grid than the run's: rows, columns."""
     wording: str = "stored"
-    """stored: questions as the shards have them; a number: that one of each list of questions; all: every one in turn, scores are then means over the wordings, with their spread."""
+    """stored: questions as the shards have them; a number: that one of each list of questions, counted round; all: every one in turn (where kinds of questions are mixed, as many as the shortest list has), scores are then means over the wordings, with their spread. Questions for parts and in words stay as they are."""
     swap_questions: bool = False
     """Control: ask for another object of the same picture and score against the original mask."""
     batch_size: int | None = None
@@ -93,11 +93,15 @@ class EvaluateSettings:
     match: MatchSettings = field(default_factory=MatchSettings)
 
 
-def check_wording(wording: str) -> None:
-    """Refuse what is no wording.
+def check_wording(wording: str, swap: bool = False) -> None:
+    """Refuse what is no wording, and any but the stored one for swapped questions.
 
     Raises:
-        ValueError: neither ``stored`` nor ``all`` nor a number from 0.
+        ValueError: neither ``stored`` nor ``all`` nor a number from 0; or not ``stored`` and `swap`.
     """
     if wording not in (STORED, ALL) and not wording.isdecimal():
         raise ValueError(f"`wording` must be stored, all or a number from 0, got {wording!r}.")
+    if swap and wording != STORED:
+        raise ValueError(
+            f"`swap_questions` asks the stored questions of other objects, got wording={wording}: take wording=stored."
+        )

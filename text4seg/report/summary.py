@@ -40,8 +40,7 @@ def summarise(lines: Sequence[Line]) -> dict[str, Any]:
         ``left_language``: how many answers left the language of descriptors (0 where nobody looked), ``confidence``.
     """
     pairs = [(line, from_json(line["tally"])) for line in lines]
-    wordings = _by(pairs, lambda pair: str(pair[0]["wording"]))
-    each = {name: scores_of(group) for name, group in wordings.items()}
+    each = {str(wording): scores_of(group) for wording, group in _by_wording(pairs).items()}
     board = _board(pairs)
     semantic = [made for _, made in pairs if made.semantic]
     return {
@@ -95,16 +94,28 @@ def _matches(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(scores[name] for scores in each) for name in each[0]} if each else {}
+    return {name: statistics.fmean(values) for name, values in _columns(each).items()}
 
 
 def _spread(each: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Standard deviation, lowest and highest value of each score over the wordings."""
-    columns = {name: [scores[name] for scores in each] for name in each[0]}
     return {
         name: {"deviation": statistics.stdev(values), "lowest": min(values), "highest": max(values)}
-        for name, values in columns.items()
+        for name, values in _columns(each).items()
+        if len(values) > 1
     }
+
+
+def _columns(each: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Each score's values, of those that have it."""
+    names = dict.fromkeys(name for scores in each for name in scores)
+    return {name: [scores[name] for scores in each if name in scores] for name in names}
+
+
+def _by_wording(pairs: Sequence[Pair]) -> dict[int | None, list[Pair]]:
+    """Answers of each wording; those to questions that have but one belong to every wording."""
+    numbers = {line["wording"]: None for line, _ in pairs if line["wording"] is not None} or {None: None}
+    return {number: [pair for pair in pairs if pair[0]["wording"] in (number, None)] for number in numbers}
 
 
 def _by(pairs: Iterable[Pair], key: Callable[[Pair], str]) -> dict[str, list[Pair]]:
