@@ -123,6 +123,23 @@ def test_an_unknown_wording_is_refused_before_anything_is_loaded(run, capsys):
     assert EvaluateSettings().wording == "stored"
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("refine.crf.near_size=0", "`refine.crf.near_size` must be 0.1 or more, got 0"),
+        ("refine.crf.alike_size=0", "`refine.crf.alike_size` must be 1 or more, got 0"),
+        ("refine.crf.alike_colour=0", "`refine.crf.alike_colour` must be 1 or more, got 0"),
+        ("refine.crf.certainty=0", "`refine.crf.certainty` must be 0.51 or more, got 0"),
+        ("refine.crf.certainty=1.5", "`refine.crf.certainty` must be 0.999 or less, got 1.5"),
+        ("refine.crf.steps=-1", "`refine.crf.steps` must be 0 or more, got -1"),
+        ("refine.crf.alike_weight=.nan", "`refine.crf.alike_weight` must be 0 or more, got nan"),
+    ],
+)
+def test_a_field_that_no_pixel_could_be_in_is_refused_before_anything_is_loaded(tmp_path, capsys, word, message):
+    assert evaluate.main(words(tmp_path, "crf", "refine.name=crf", word)) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Path:
     """The embedded model as a run: what it answers is worth something, and questions differ in length."""

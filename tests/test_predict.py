@@ -143,6 +143,7 @@ def test_another_grid_can_be_asked_for(tmp_path, run, picture):
         ({"run": "nowhere"}, "does not exist"),
         ({"run": "."}, "no config.yaml"),
         ({"query": "a|b"}, "separator"),
+        ({"query": "others"}, "'others' cannot be asked for"),
         ({"which": "middle"}, "best, last, base"),
         ({"which": "last"}, "no last weights"),
     ],

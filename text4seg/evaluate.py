@@ -47,7 +47,15 @@ LOWEST = {
     "decoding.temperature": 0,
     "decoding.top_p": 0.01,
     "refine.sam.points": 1,
+    "refine.crf.certainty": 0.51,
+    "refine.crf.steps": 0,
+    "refine.crf.near_size": 0.1,
+    "refine.crf.near_weight": 0,
+    "refine.crf.alike_size": 1,
+    "refine.crf.alike_colour": 1,
+    "refine.crf.alike_weight": 0,
 }
+HIGHEST = {"decoding.top_p": 1, "refine.crf.certainty": 0.999}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +73,7 @@ def _settings(given: argparse.Namespace) -> EvaluateSettings:
     settings = load(given.config, given.overrides, EvaluateSettings)
     if settings.run is None:
         raise ValueError("`run` is missing: name the run folder, e.g. run=runs/tiny.")
-    check_values(settings, LOWEST, {"decoding.top_p": 1}, CHOICES)
+    check_values(settings, LOWEST, HIGHEST, CHOICES)
     check_wording(settings.wording, settings.swap_questions)
     check_run(settings.run, "base" if settings.before else settings.which)
     return settings

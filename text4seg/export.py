@@ -46,7 +46,7 @@ def _grammar(given: argparse.Namespace) -> int:
 
     data = load_whole(given.run / "config.yaml").data
     size = given.grid or (data.grid[0], data.grid[1])
-    for path in write_grammar(given.out, size, data.codec, given.grammar):
+    for path in write_grammar(given.out, size, data.codec, given.grammar, data.format_hint):
         print(f"written: {path}")
     return 0
 

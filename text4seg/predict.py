@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from text4seg.decoding.settings import ENGINES, GRAMMARS
-from text4seg.descriptors import check_labels
+from text4seg.descriptors import check_queries
 from text4seg.mistakes import guarded
 from text4seg.report.run import check_run
 
@@ -57,7 +57,7 @@ def grid_size(text: str) -> tuple[int, int]:
 
 def _predict(given: argparse.Namespace) -> int:
     check_run(given.run, given.which)
-    check_labels(given.query)
+    check_queries(given.query)
     missing = [path for path in given.images if not path.is_file()]
     for path in missing:
         what = "is a folder; name the pictures in it, e.g. DIR/*.jpg" if path.is_dir() else "there is no such file"

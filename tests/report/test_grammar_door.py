@@ -40,6 +40,21 @@ def test_another_grid_may_be_asked_for(run):
     assert (run / "out" / "grammar.ebnf").read_text() == ebnf((2, 3), "rrle", ["dog"])
 
 
-def test_a_label_that_cannot_be_written_is_a_mistake(run, capsys):
-    assert main(["--run", str(run), "--out", str(run / "out"), "--grammar", "a|b"]) == 2
-    assert "separator" in capsys.readouterr().err
+def test_the_question_names_the_format_where_the_run_was_trained_with_it(run):
+    plain, hinted = run / "plain", run / "hinted"
+    assert main(["--run", str(run), "--out", str(plain), "--grammar", "dog"]) == 0
+    config = Config()
+    config.data.grid, config.data.codec, config.data.format_hint = [4, 6], "full", True
+    (run / "config.yaml").write_text(to_yaml(config))
+    assert main(["--run", str(run), "--out", str(hinted), "--grammar", "dog", "--grid", "2x3"]) == 0
+    for name in ("vllm.json", "sglang.json"):
+        question, longer = (
+            json.loads((out / name).read_text())["messages"][0]["content"][1]["text"] for out in (plain, hinted)
+        )
+        assert longer == question + " (2x3 full)"
+
+
+@pytest.mark.parametrize(("label", "message"), [("a|b", "separator"), ("others", "'others' cannot be asked for")])
+def test_a_label_that_cannot_be_written_is_a_mistake(run, capsys, label, message):
+    assert main(["--run", str(run), "--out", str(run / "out"), "--grammar", "dog", "--grammar", label]) == 2
+    assert message in capsys.readouterr().err

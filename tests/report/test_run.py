@@ -75,6 +75,13 @@ def test_weights_of_another_model_are_refused(trained, run, capsys) -> None:
     assert "was trained on another model" in capsys.readouterr().err
 
 
+def test_settings_that_were_cut_are_not_filled_up_with_default_ones(run) -> None:
+    config = run / "config.yaml"
+    config.write_text("".join(config.read_text().splitlines(keepends=True)[:20]))
+    with pytest.raises(ValueError, match="breaks off"):
+        load_run(run)
+
+
 def test_an_adapter_that_was_copied_by_halves_is_not_looked_for_on_the_hub(trained, run) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if (run / "adapter" / name).exists():

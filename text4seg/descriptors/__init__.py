@@ -10,7 +10,7 @@ Source: Text4Seg (arXiv 2410.09855), section 3.
 from .ceiling import Overlap, ceiling, overlap
 from .codecs import CODECS, STAR, answer, encode, encode_many, max_text, run_lengths
 from .grid import OTHERS, Decoded, LabelGrid, Repair
-from .labels import check_labels, normalise
+from .labels import check_labels, check_queries, normalise
 from .paint import METHODS, paint
 from .parse import parse
 from .rasterize import RULES, rasterize
@@ -33,6 +33,7 @@ __all__ = [
     "answer",
     "ceiling",
     "check_labels",
+    "check_queries",
     "encode",
     "encode_many",
     "max_text",

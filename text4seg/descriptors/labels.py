@@ -66,6 +66,20 @@ def check_labels(labels: Iterable[str]) -> None:
             )
 
 
+def check_queries(queries: Iterable[str]) -> None:
+    """Refuse what cannot be asked for: labels that a descriptor cannot carry, and the background word.
+
+    Raises:
+        ValueError: naming the query and what is wrong with it.
+    """
+    queries = tuple(queries)
+    check_labels(queries)
+    if OTHERS in queries:
+        raise ValueError(
+            f"{OTHERS!r} cannot be asked for: in a descriptor it stands for whatever was not asked for. Name a thing."
+        )
+
+
 def normalise(word: str) -> str:
     """A word without case, punctuation and doubled blanks, for matching.
 

@@ -21,7 +21,7 @@ from text4seg.data.image import to_rgb
 from text4seg.data.items import Item, Items
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
-from text4seg.descriptors import OTHERS, Decoded, paint, parse
+from text4seg.descriptors import OTHERS, Decoded, check_queries, paint, parse
 
 from .coco import coco_rle
 from .overlay import overlay
@@ -89,7 +89,11 @@ def predict(
         decoding: how to decode; default: as the run does.
         together: one question names all queries, as semantic training asks, and no pixel is of two; otherwise each has
             a question of its own.
+
+    Raises:
+        ValueError: a query that cannot be asked.
     """
+    check_queries(queries)
     decoding = decoding or config.decoding
     rows, cols = size or tuple(config.data.grid)
     groups = [list(queries)] if together else [[query] for query in queries]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from text4seg.config import Config, load
+from text4seg.config import Config, load_whole
 from text4seg.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -73,11 +73,12 @@ def load_run(
         the run's settings and its backbone in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: when the folder is no run, has no such weights, or they are damaged or fit another model.
+        ValueError: when the folder is no run, its settings break off, it has no such weights, or they are damaged or fit
+            another model.
         OSError: from transformers, when the base checkpoint cannot be found.
     """
     folder = check_run(run_dir, which)
-    config = load(folder / "config.yaml", [], Config)
+    config = load_whole(folder / "config.yaml")
     from text4seg.models.registry import load_backbone
 
     if spread:

@@ -7,19 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text4seg.decoding.language.serving import ebnf, regex
-from text4seg.templates import DEFAULT
+from text4seg.descriptors import check_queries
+from text4seg.templates import DEFAULT, hint
 
 
-def write_grammar(folder: Path, size: tuple[int, int], codec: str, labels: Sequence[str]) -> list[Path]:
+def write_grammar(
+    folder: Path, size: tuple[int, int], codec: str, labels: Sequence[str], with_hint: bool = False
+) -> list[Path]:
     """Write ``grammar.ebnf``, ``grammar.regex``, ``vllm.json`` and ``sglang.json``; gives their paths.
 
     The requests go to ``/v1/chat/completions`` of either engine; model name and image are to be filled in.
 
+    Args:
+        folder: made where it is missing.
+        size: (rows, cols) of the grid.
+        codec: its spelling.
+        labels: what is asked for.
+        with_hint: whether the question names grid and codec, as the model was trained (`data.format_hint`).
+
     Raises:
-        ValueError: for what no grammar can be written, see :func:`text4seg.decoding.language.serving.ebnf`.
+        ValueError: for what cannot be asked, or no grammar can be written (:func:`.decoding.language.serving.ebnf`).
     """
+    check_queries(labels)
     grammar = ebnf(size, codec, labels)
     question, _ = DEFAULT.fixed("referring", labels)
+    question += hint(codec, size) if with_hint else ""
     content = [
         {"type": "image_url", "image_url": {"url": "https://HOST/IMAGE.jpg"}},
         {"type": "text", "text": question},
