@@ -33,13 +33,15 @@ def _compare(given: argparse.Namespace) -> int:
     if given.draws < 1:
         raise ValueError(f"--draws must be 1 or more, got {given.draws}.")
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
     from text4seg.report.comparison import compare, read_items
 
     first, second = read_items(given.first), read_items(given.second)
     common = sum(place in second for place in first)
-    table = Table("score", str(given.first), str(given.second), "change", "95 % interval", "", title_justify="left")
+    folders = (Column(Text(str(folder))) for folder in (given.first, given.second))  # names are no markup
+    table = Table("score", *folders, "change", "95 % interval", "", title_justify="left")
     table.title = f"{common} questions in common, of {len(first)} and {len(second)}"
     for row in compare(first, second, given.draws, given.seed):
         verdict = ("better" if row.change > 0 else "worse") if row.clear else "not told apart"

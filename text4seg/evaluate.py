@@ -110,7 +110,7 @@ def _evaluate(settings: EvaluateSettings) -> int:
     console.print(score_table({"score": found.scores}, title, prefix=f"{settings.name}/"))
     if found.classes:
         console.print(class_table(found.classes))
-    console.print(f"written to {found.folder}")
+    console.print(f"written to {found.folder}", markup=False)
     return 0
 
 

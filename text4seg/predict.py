@@ -66,6 +66,7 @@ def _predict(given: argparse.Namespace) -> int:
         return 1
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from text4seg.report.evaluation import SPREAD, place
     from text4seg.report.prediction import predict, read_picture, write_prediction
@@ -89,7 +90,8 @@ def _predict(given: argparse.Namespace) -> int:
         for found in predict(backbone, config, picture, given.query, given.grid, decoding, given.together):
             written = write_prediction(found, picture, path, given.out)
             area, seconds = f"{found.mask.mean():.1%}", f"{found.cost['seconds']:.2f}"
-            table.add_row(path.name, found.query, found.decoded.status, area, seconds, str(written))
+            cells = (path.name, found.query, found.decoded.status, area, seconds, str(written))
+            table.add_row(*map(Text, cells))  # names and words are no markup
     if table.rows:
         Console().print(table)
     return 1 if skipped else 0

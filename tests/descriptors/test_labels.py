@@ -70,6 +70,19 @@ def test_no_kind_of_blank_may_stand_at_an_end():
 def test_normalise():
     assert normalise(" The RED_car!! ") == "the red car"
     assert normalise("...") == ""
+    assert normalise("`it's`\u200b -- the\u3000dog^") == "it s the dog"
+    assert normalise("CAFE\u0301 12") == normalise("caf\u00e9_12") == "caf\u00e9 12"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("गाय", "गोय"), ("C++", "C#"), ("C++", "C"), ("คน", "คืน"), ("\U0001f415", "\U0001f408"), ("5 €", "5 $")],
+)
+def test_what_tells_words_apart_is_kept(one, other):
+    """Vowel signs and symbols are no punctuation."""
+    assert normalise(one) != normalise(other)
+    words = Vocabulary([one])
+    assert (words.id_of(one), words.id_of(other)) == (1, 2)
 
 
 def test_a_word_is_matched_exactly_first_then_normalised_then_kept():

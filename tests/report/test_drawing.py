@@ -48,6 +48,26 @@ def test_palette_keeps_its_first_colours_and_repeats_none():
     assert len(set(palette(200))) == 200
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_is_hatched_depends_on_the_bits_of_a_mask(kind):
+    """255 is void in 8 bits, and the 255th class in 16."""
+    ids = np.full((64, 64), np.iinfo(kind).max, kind)
+    if kind is np.uint16:
+        ids[:, 32:] = 255
+    sheet = np.asarray(draw_sheet([Entry(grey(64, 64), {"truth": ids}, "Where?")], columns=1, side=64)).astype(int)
+    tile = sheet[8 + 18 :][:64, 8 + 64 + 8 :][:, :64]
+    assert {tuple(pixel) for pixel in tile[:, :32].reshape(-1, 3).tolist()} == {(100, 100, 100), (128, 128, 128)}
+    assert (np.ptp(tile[:, 32:], axis=-1) > 0).all() == (kind is np.uint16), "tinted, not hatched"
+
+
+@pytest.mark.parametrize("word", ["traffic [sign]", "[/x]", "[red]"])
+def test_names_in_tables_are_no_markup(word):
+    console = Console(width=120, record=True)
+    console.print(class_table({word: 0.5}))
+    console.print(score_table({word: {"cIoU": 0.5}}, word))
+    assert console.export_text().count(word) == 3
+
+
 def test_a_legend_starts_with_what_shows():
     ids = np.zeros((10, 10), np.uint8)
     ids[2:8, 2:8] = 30

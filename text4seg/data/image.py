@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+_AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "TGA", *_AVIF)
+"""What is read as a picture, whatever a file's name says; Pillow would hand an EPS under any name to Ghostscript."""
+DAMAGED = (OSError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
+"""What Pillow raises on damage, beside ValueError; RuntimeError on that of an AVIF."""
 MAX_PIXELS = 64_000_000
 """A header that promises more is refused unread (decompression bombs)."""
 
@@ -25,14 +31,14 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, least: int 
         ValueError: not an image, damaged, or larger than `max_pixels`.
     """
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > max_pixels:
             raise ValueError(f"{name}: {width}x{height} pixels; the limit is {max_pixels}.")
         if least is not None:
             image.draft("RGB", (least, least))
         return to_rgb(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{name} is not a readable image: {error}") from error
 
 

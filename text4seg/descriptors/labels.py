@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable
 
 from .grid import OTHERS
@@ -19,7 +20,20 @@ _ONE = r"(?![ oO])[^|*<>\x00-\x1f\x7f-\xa0\u1680\u2000-\u3000]+(?<! )"
 """A label without fault, but for those that this does not decide: with odd blanks, or beginning like `others`."""
 _PLAIN = re.compile(_ONE)
 _PLAIN_LINES = re.compile(rf"{OTHERS}(?:\n{_ONE})*")
-_NOT_WORD = re.compile(r"[\W_]+")
+_NO_WORD = ("P", "Z", "C", "Sk")
+"""Unicode categories that tell no words apart: punctuation, blanks, controls, accents without a letter. Marks do, which
+are vowels in Indic scripts, and so do symbols (C++)."""
+
+
+class _Kept(dict[int, str]):
+    """For `str.translate`: a letter as it is, or a blank; each is looked up once."""
+
+    def __missing__(self, code: int) -> str:
+        kept = " " if unicodedata.category(chr(code)).startswith(_NO_WORD) else chr(code)
+        return self.setdefault(code, kept)
+
+
+_KEPT = _Kept()
 
 
 def reads_as_others(word: str) -> bool:
@@ -86,7 +100,7 @@ def normalise(word: str) -> str:
     >>> normalise(" The Red-Car. ")
     'the red car'
     """
-    return _NOT_WORD.sub(" ", word.casefold()).strip()
+    return " ".join(unicodedata.normalize("NFC", word.casefold()).translate(_KEPT).split())
 
 
 class Vocabulary:

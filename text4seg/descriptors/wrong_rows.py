@@ -51,6 +51,6 @@ def row_spans(body: str, rows: list[int], start: int) -> list[Span]:
         rows: their numbers.
         start: the body's place in the answer.
     """
-    ends = np.cumsum([len(line) for line in body.splitlines(keepends=True)]) + start
+    ends = np.cumsum([len(line) + 1 for line in body.split("\n")[:-1]]) + start  # labels may hold other line breaks
     starts = [start, *ends[:-1].tolist()]
     return [(starts[row], int(ends[row])) for row in rows]

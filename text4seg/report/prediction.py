@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from text4seg import templates
-from text4seg.data.image import to_rgb
+from text4seg.data.image import DAMAGED, FORMATS, to_rgb
 from text4seg.data.items import Item, Items
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
@@ -61,11 +61,11 @@ def read_picture(path: Path) -> Image.Image:
         ValueError: when the file is missing, no picture, broken or unreasonably large.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             return to_rgb(ImageOps.exif_transpose(picture))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as a picture ({error}).") from error
 
 

@@ -73,8 +73,8 @@ def load_run(
         the run's settings and its backbone in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: when the folder is no run, its settings break off, it has no such weights, or they are damaged or fit
-            another model.
+        ValueError: when the folder is no run, its settings break off, it has no such weights, or they are damaged or
+            fit another model.
         OSError: from transformers, when the base checkpoint cannot be found.
     """
     folder = check_run(run_dir, which)

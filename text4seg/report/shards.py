@@ -99,7 +99,7 @@ def _entries(sample: Sample, index: Index, side: int) -> Iterator[Entry]:
         grid = rasterize(plane, turn.labels, index.grid, index.rule, ignore_value(plane))
         yield Entry(
             image,
-            {"mask": plane, "descriptor": paint(grid, (image.height, image.width))},
+            {"mask": plane, "descriptor": paint(grid, (image.height, image.width)).astype(plane.dtype)},
             f"{turn.question} - {turn.answer_prefix}",
             wrap(f"{sample.key}: {_excerpt(encode(grid, index.codec))}", font, 3 * side, most=1)[0],
             turn.labels,

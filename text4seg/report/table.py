@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.table import Table
+from rich.text import Text
 
 MEANINGS = {
     "cIoU": "all intersections / all unions",
@@ -41,10 +42,10 @@ def score_table(columns: Mapping[str, Mapping[str, float]], title: str = "Scores
     Returns:
         a table for ``rich.print``; the last column but one is the ceiling of the last run that has one.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("score")
     for heading in columns:
-        table.add_column(heading, justify="right", style="bold")
+        table.add_column(Text(heading), justify="right", style="bold")
     table.add_column("ceiling", justify="right")
     table.add_column("", style="dim")
     for name, meaning in MEANINGS.items():
@@ -70,5 +71,5 @@ def class_table(ious: Mapping[str, float], most: int = 40) -> Table:
     table.add_column("class")
     table.add_column("IoU", justify="right", style="bold")
     for name in shown:
-        table.add_row(name, f"{ious[name]:.3f}" if name in ious else "")
+        table.add_row(Text(name), f"{ious[name]:.3f}" if name in ious else "")
     return table
