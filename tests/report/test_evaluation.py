@@ -191,6 +191,18 @@ def test_answers_of_another_evaluation_are_not_used(tmp_path, run):
     assert not other.path.exists()
 
 
+def test_answers_in_words_are_no_masks():
+    """Which have batches of their own: neither they nor their tokens count."""
+    mask, words = {"task": "referring"}, {"task": "text"}
+    batches = [
+        Answered(0, 2.0, [mask] * 3, {"tokens": 30, "passes": 6, "seconds": 1.5}),
+        Answered(1, 1.0, [mask], {"tokens": 10, "passes": 2, "seconds": 0.5}),
+        Answered(2, 9.0, [words] * 4, {"tokens": 999, "passes": 999, "seconds": 9.0}),
+    ]
+    assert evaluation.per_mask(batches) == {"tokens": 10.0, "passes": 2.0, "seconds": 0.5}
+    assert evaluation.per_mask(batches[2:]) == {}
+
+
 def test_every_wording_is_asked_and_the_spread_is_told(tmp_path, run):
     item = quarter(0)
     count = len(templates.QUESTIONS["partial"])

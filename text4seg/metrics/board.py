@@ -2,9 +2,11 @@
 
 Rules, in one place:
 
-* scores are taken at the image's original resolution; target pixels with the value 255 count nowhere;
+* scores are taken at the image's original resolution; target pixels with the value 255 count nowhere, but what is
+  marked there counts as marked (``N-acc``, ``T-acc``) and belongs to the answer's box (``REC``);
 * a painted cell counts for the label it names when that label was asked for (exactly, or but for case, punctuation
-  and blanks); a cell with any other word counts as ``others`` and shows in ``unmatched``;
+  and blanks); a cell with any other word counts as ``others`` and shows in ``unmatched``, but in class scores it counts
+  for the class of that name, which is charged with it where other questions have it;
 * an unreadable answer predicts nothing: its target adds to cIoU's unions, and its own IoU is 0 even when nothing was
   there to find;
 * cIoU, gIoU and bIoU (boundary IoU, mean over items) leave ``others`` out; of several labels in one question all count;

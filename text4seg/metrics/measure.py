@@ -30,7 +30,7 @@ class Measure:
         pixels: (id in the target, id in the mask, number of pixels) for every pair of ids that occurs; void pixels
             have the target id -1.
         edges: pixels of the foreground's boundaries in both and in either, summed over the asked-for labels.
-        box: around everything that the mask marks and was asked for; None when it marks nothing.
+        box: around everything that the mask marks and was asked for, on void pixels too; None when it marks nothing.
         any_box: around everything that it marks.
         asked: how many labels were asked for, ``others`` included; ids from there on are words nobody asked for.
     """
@@ -63,7 +63,7 @@ class Measure:
 
     @property
     def empty(self) -> bool:
-        """Whether no pixel carries an asked-for label."""
+        """Whether no pixel carries an asked-for label; void pixels are looked at too."""
         return not any(0 < guess < self.asked for _, guess, _ in self.pixels)
 
     @property

@@ -75,7 +75,7 @@ class Tally:
         return 0.0 if self.invalid and view != CEILING else self.views[view].edge_iou
 
     def rows(self, view: str = ANSWER) -> dict[str, Row]:
-        """Counts of every label that occurs, by name."""
+        """Counts of every label that occurs, by name: a word nobody asked for has its own, as a class of that name."""
         measured = self.views[view]
         ids = {one for true, guess, _ in measured.pixels for one in (true, guess)} - {VOID}
         return {self.labels[i]: measured.row(i) for i in sorted(ids)}

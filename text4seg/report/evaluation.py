@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -204,7 +204,7 @@ def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, 
             "items_per_second": round(len(lines) / seconds, 3) if seconds else None,
             **how,
             "decoding": vars(counts),
-            "per_mask": counts.per_mask(len(lines)),
+            "per_mask": per_mask(batches),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         },
     }
@@ -216,6 +216,16 @@ def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, 
     draw_evaluation(report, masks, questions, folder, settings.sheet, settings.gallery)
     classes = {row["label"]: row["iou"] for row in report["classes"]}
     return Evaluation(scores, classes, len(lines), folder)
+
+
+def per_mask(batches: Iterable[Answered]) -> dict[str, float]:
+    """What a mask cost, on average; answers in words, whose batches are their own, are not counted."""
+    counts, masks = Counts(), 0
+    for batch in batches:
+        if found := len(apart(batch.records)[0]):
+            counts.add(Counts(**batch.counts))  # type: ignore[arg-type]
+            masks += found
+    return counts.per_mask(masks) if masks else {}
 
 
 def place(backbone: Backbone, name: str) -> torch.device:
