@@ -57,6 +57,14 @@ def test_a_picture_of_the_same_size_is_passed_on_as_it_is():
     assert read(image, encoded(Image.fromarray(MASK))).image == image
 
 
+def test_a_mask_is_read_as_a_picture_only(monkeypatch):
+    """A program for Ghostscript is no mask, and is not handed on."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("it was run"))
+    script = encoded(Image.new("L", (W, H)), "EPS")
+    with pytest.raises(ValueError, match="some/cars, row 5: the mask is not a readable image"):
+        read(encoded(Image.new("RGB", (W, H))), script)
+
+
 def test_a_picture_of_another_size_is_refused_with_its_row():
     with pytest.raises(ValueError, match=r"some/cars, row 5: the mask is 8x4 pixels, but its image 4x2"):
         read(encoded(Image.new("RGB", (W // 2, H // 2))), encoded(Image.fromarray(MASK)))

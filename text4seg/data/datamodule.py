@@ -70,7 +70,7 @@ class ShardDataModule(LightningDataModule):
         for name in ("train", "val"):
             for split in sets_of(getattr(self.data, name), name).values():
                 if split.build is not None:
-                    folder = self._place(split, name)
+                    folder = place_of(split, self.data, name)
                     if not isinstance(folder, Path):
                         raise ValueError(f"`data.{name}`: a recipe builds into a local folder, not into {folder}.")
                     ensure(split.build, folder, grid, self.data.codec, self.data.rule, self._teller(name))
@@ -78,12 +78,12 @@ class ShardDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the indices that the stage needs."""
         if stage == "fit":
-            folders = {name: self._place(split) for name, split in sets_of(self.data.train, "train").items()}
+            folders = {name: place_of(split, self.data) for name, split in sets_of(self.data.train, "train").items()}
             sets = sets_of(self.data.train, "train")
             weights = {name: split.weight if isinstance(split, SetSettings) else None for name, split in sets.items()}
             self.lanes = lanes_of({name: (at, Index.load(at), weights[name]) for name, at in folders.items()})
         if self.data.val.shards or self.data.val.build:
-            self.indices["val"] = Index.load(self._place(self.data.val, "val"))
+            self.indices["val"] = Index.load(place_of(self.data.val, self.data, "val"))
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The endless stream, from the current position on."""
@@ -96,7 +96,9 @@ class ShardDataModule(LightningDataModule):
         """The scored items, once through."""
         if "val" not in self.indices:
             return loader([], 0)
-        items = ScoredItems(self._place(self.data.val, "val"), self.indices["val"], self.data, self.processor, seat())
+        items = ScoredItems(
+            place_of(self.data.val, self.data, "val"), self.indices["val"], self.data, self.processor, seat()
+        )
         return loader(items, min(1, self.data.workers))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -163,9 +165,6 @@ class ShardDataModule(LightningDataModule):
 
     def _fingerprint(self) -> list[str]:
         return [entry.sha256 for lane in self.lanes for _, entry in lane.shards]
-
-    def _place(self, split: SplitSettings | SetSettings, name: str = "train") -> Folder:
-        return place_of(split, self.data, name)
 
     def _teller(self, name: str) -> Tell | None:
         tell = self.tell

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from text4seg.data.sources.photograph import DAMAGED
+from text4seg.data.sources.photograph import FORMATS as PHOTOGRAPHS
+
 _AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "TGA", *_AVIF)
-"""What is read as a picture, whatever a file's name says; Pillow would hand an EPS under any name to Ghostscript."""
-DAMAGED = (OSError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
-"""What Pillow raises on damage, beside ValueError; RuntimeError on that of an AVIF."""
+FORMATS = (*PHOTOGRAPHS, "PPM", "JPEG2000", "TGA", *_AVIF)
+"""What is read as a picture beyond what sources hand over: `predict` takes whatever people have."""
 MAX_PIXELS = 64_000_000
 """A header that promises more is refused unread (decompression bombs)."""
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from text4seg import templates
-from text4seg.data.image import DAMAGED, FORMATS, to_rgb
+from text4seg.data.image import FORMATS, to_rgb
 from text4seg.data.items import Item, Items
+from text4seg.data.sources.photograph import UNREADABLE
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import OTHERS, Decoded, check_queries, paint, parse
@@ -65,7 +66,7 @@ def read_picture(path: Path) -> Image.Image:
             return to_rgb(ImageOps.exif_transpose(picture))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file.") from None
-    except (*DAMAGED, ValueError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: cannot be read as a picture ({error}).") from error
 
 

@@ -18,7 +18,7 @@ from text4seg.data.variants import Curriculum
 from text4seg.decoding.settings import ENGINES, GRAMMARS
 from text4seg.descriptors import ROW_CODECS
 from text4seg.models.settings import FAMILIES
-from text4seg.training.stages import check_stages, teaches_cells, unfolded
+from text4seg.training.stages import check_stages, sides_of, teaches_cells, unfolded
 
 MONITORS = ("val/cIoU", "val/gIoU", "val/mIoU", "val/ok")
 """Scores of which more is better."""
@@ -173,13 +173,13 @@ def _check_ways(config: Config) -> None:
             f"`data.wrong_rows` is for codecs that end rows ({', '.join(ROW_CODECS)}), not {config.data.codec}; "
             "set it to 0."
         )
-    for name, variant in unfolded(config).variants.items():
-        if variant.image_size is not None and config.model.family != "compose":
+    for name, side in sides_of(config).items():
+        if config.model.family != "compose":
             raise ValueError(
                 f"`image_size` of {name!r} is for family compose, not {config.model.family}; take it away."
             )
-        if variant.image_size is not None and variant.image_size < 1:
-            raise ValueError(f"`image_size` of {name!r} must be 1 or more pixels, got {variant.image_size}.")
+        if side < 1:
+            raise ValueError(f"`image_size` of {name!r} must be 1 or more pixels, got {side}.")
     silent = [name for name, variant in config.data.variants.items() if not variant.answer]
     if silent and not config.loss.cells:
         raise ValueError(

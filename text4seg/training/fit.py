@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,6 @@ from text4seg.callbacks.watch import Watch
 from text4seg.config import Config, to_yaml
 from text4seg.data.datamodule import ShardDataModule, counted
 from text4seg.models.backbone import Backbone
-from text4seg.models.families.compose import refuse_side
 from text4seg.models.lora import LoraReport, choose_trained
 from text4seg.models.module import Text4SegModule
 from text4seg.models.registry import load_backbone
@@ -39,6 +38,7 @@ from text4seg.training.launch import launched
 from text4seg.training.note import note_of, refuse_changes
 from text4seg.training.plan import Plan, plan
 from text4seg.training.probe import find_batch_size
+from text4seg.training.sides import look_at_sides
 from text4seg.training.stages import phases_of, sides_of, stage_lines, teaches_cells, unfolded
 
 STEPS = Path("logs", "steps.csv")
@@ -106,7 +106,7 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
     refuse_changes(checkpoint, config, accept)
     backbone = load_backbone(config.model)
     longest = min(config.data.max_length, backbone.context or config.data.max_length)
-    _look_at_sides(backbone, sides_of(config), longest)
+    look_at_sides(backbone, sides_of(config), longest)
     report = choose_trained(backbone, config.model)
     if config.model.start and checkpoint is None:
         console.print(f"starts from {start_from(backbone, Path(config.model.start))}")
@@ -153,26 +153,6 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
     return Outcome(
         run, keeper.best, trainer.global_step, planned.steps, data.position.skipped, journal.reasons, journal.left_out
     )
-
-
-def _look_at_sides(backbone: Backbone, sides: Mapping[str, int], longest: int) -> None:
-    """Refuse pictures before a training comes to the stage that shows them.
-
-    Raises:
-        ValueError: the model does not take them, or they leave no room for an answer.
-    """
-    for name, side in sides.items():
-        try:
-            least = len(backbone.processor.at(side).tokens([("?", None)])[0])
-        except ValueError as error:
-            raise ValueError(f"{name!r}: {error}") from error
-        refuse_side(backbone, side)
-        if least >= longest:
-            raise ValueError(
-                f"`image_size` {side} of {name!r} is too large: a picture and the shortest question make {least} "
-                f"tokens, the limit is {longest}. Take smaller pictures, or raise `model.merge` or `data.max_length` "
-                "(within the model's context)."
-            )
 
 
 def _plan(config: Config, devices: Hardware, data: ShardDataModule) -> Plan:

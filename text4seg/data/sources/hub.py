@@ -19,7 +19,7 @@ from PIL import Image
 from text4seg.data.sources.folder import nearest
 from text4seg.data.sources.index_masks import stored_values
 from text4seg.data.sources.needs import Need
-from text4seg.data.sources.photograph import as_annotated, header_size
+from text4seg.data.sources.photograph import DAMAGED, FORMATS, as_annotated, header_size
 from text4seg.data.sources.settings import HubSettings
 from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import IGNORE, IGNORE_16, Example, Referent
@@ -103,9 +103,9 @@ def _picture(image: bytes, size: tuple[int, int], where: str) -> bytes:
 def _example(settings: HubSettings, number: int, row: dict[str, Any]) -> Example:
     where = f"{settings.path}, row {number}"
     try:
-        with Image.open(io.BytesIO(_encoded(row[settings.mask], where))) as opened:
+        with Image.open(io.BytesIO(_encoded(row[settings.mask], where)), formats=FORMATS) as opened:
             values_HW = stored_values(opened).astype(np.int64)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{where}: the mask is not a readable image: {error}") from error
     labels = (OTHERS, *settings.classes)
     void_HW = values_HW == settings.ignore

@@ -14,7 +14,9 @@ from PIL import Image, ImageOps
 P = TypeVar("P", Path, io.BytesIO)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What a file is read as, whatever its name says; Pillow would hand an EPS under any name to Ghostscript."""
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+DAMAGED = (OSError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError)
+"""What Pillow raises on damage, beside ValueError; RuntimeError on that of an AVIF."""
+UNREADABLE = (*DAMAGED, ValueError)
 ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 """The EXIF tag, and its values that exchange height and width."""
 
