@@ -18,7 +18,7 @@ import text4seg.report.run
 from text4seg.data.settings import DataSettings
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.predict import main
-from text4seg.report.prediction import slug
+from text4seg.report.prediction import predict, slug
 
 TOP = "Sure:\n<seg>dog on top *2\n others *2\n</seg>"
 
@@ -85,6 +85,12 @@ def test_one_question_can_name_all_classes(tmp_path, run, picture):
     masks = [np.asarray(Image.open(tmp_path / f"my photo-{q}.mask.png")) for q in ("a-cat", "dog-on-top", "a-cow")]
     corners = [[bool(mask[y, x]) for y in (0, -1) for x in (0, -1)] for mask in masks]
     assert corners == [[True, False, False, True], [False, True, False, False], [False] * 4]
+
+
+def test_the_background_cannot_be_asked_for_in_a_notebook_either(run):
+    config, backbone = text4seg.report.run.load_run()
+    with pytest.raises(ValueError, match="'others' cannot be asked for"):
+        next(iter(predict(backbone, config, Image.new("RGB", (4, 4)), ["dog on top", "others"])))
 
 
 def test_names_and_queries_are_no_markup(tmp_path, run, capsys):
