@@ -11,8 +11,9 @@ validation shards are used, pictures uncropped; everything is scored at the phot
              all training photographs, LBFGS, L2 1e-4), painted as a grid of the tower's patches
 * ceiling    the perfect grid of RUN's own size, painted
 
-Prints mIoU over all classes with `others`, mean IoU of foreground against background, IoU by class, and how long RUN
-trained; writes the table (photographs.md) and a sheet of pictures (photographs.png) to FOLDER, RUN itself by default.
+Prints mIoU over the classes that the truth shows (`others` too), mean IoU of foreground against background, IoU by
+class, and how long RUN trained; writes the table (photographs.md) and a sheet of pictures (photographs.png) to FOLDER,
+RUN itself by default.
 """
 
 from __future__ import annotations
@@ -166,20 +167,27 @@ def table(items: Sequence[Item], labels: Sequence[str], ways: dict[str, Callable
     ]
     for name, way in ways.items():
         by_class, coarse = scores(items, len(labels), way)
-        figures = [by_class.mean(), coarse.mean(), coarse[1], coarse[0], *by_class]
-        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in figures) + " |")
+        figures = [np.nanmean(by_class), np.nanmean(coarse), coarse[1], coarse[0], *by_class]
+        cells = ("-" if np.isnan(value) else f"{value:.3f}" for value in figures)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def scores(items: Sequence[Item], classes: int, way: Callable[[int], Mask]) -> tuple[NDArray, NDArray]:
-    """IoU by class and of (background, foreground), pixels of all photographs counted together."""
+    """IoU by class and of (background, foreground), pixels of all photographs counted together; nan: none is true."""
     counts = np.zeros((classes, classes), np.int64)
     for number, item in enumerate(items):
         seen = item.mask != VOID
         pairs = item.mask[seen].astype(np.int64) * classes + way(number)[seen]
         counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     both = np.array([[counts[0, 0], counts[0, 1:].sum()], [counts[1:, 0].sum(), counts[1:, 1:].sum()]])
-    return tuple(np.diag(c) / (c.sum(0) + c.sum(1) - np.diag(c)).clip(1) for c in (counts, both))  # type: ignore[return-value]
+    return tuple(iou(np.asarray(c)) for c in (counts, both))  # type: ignore[return-value]
+
+
+def iou(counts: NDArray) -> NDArray:
+    """Of each class, from a confusion matrix ``[true, said]``; nan for a class that no pixel is of."""
+    true, right = counts.sum(1), np.diag(counts)
+    return np.where(true > 0, right / (true + counts.sum(0) - right).clip(1), np.nan)
 
 
 def training_of(run: Path, config: Config, train: Split, val: Split) -> str:
