@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -42,13 +44,28 @@ def turns_of(planes: list[np.ndarray]) -> Sample:
     return Sample("k", b"", turns, np.stack(planes).astype(np.uint8))
 
 
+def renamed(row: np.ndarray) -> Iterator[tuple[int, ...]]:
+    """All that a row becomes where its labels change places, turned by any number of columns."""
+    for places in itertools.permutations(range(1, len(LABELS))):
+        changed = np.array([0, *places])[row]
+        yield from (tuple(np.roll(changed, turned).tolist()) for turned in range(len(row)))
+
+
 @given(grid=GRIDS, share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_a_wrong_row_is_made_of_a_row_of_the_same_grid_and_the_others_stay(grid, share, seed):
     found, wrong = with_wrong_rows(grid, share, random.Random(seed))
     assert wrong == sorted(set(wrong))
-    rolled = {tuple(np.roll(row, turned).tolist()) for row in grid.ids for turned in range(grid.size[1])}
+    possible = {made for row in grid.ids for made in renamed(row)}
     for row, (before, after) in enumerate(zip(grid.ids, found.ids, strict=True)):
-        assert tuple(after.tolist()) in rolled if row in wrong else np.array_equal(before, after)
+        assert tuple(after.tolist()) in possible if row in wrong else np.array_equal(before, after)
+
+
+def test_wrong_rows_name_every_label_of_the_question_alike_and_keep_the_background():
+    grid = LabelGrid(np.tile([0, 1], (3000, 1)), LABELS)
+    found, _ = with_wrong_rows(grid, 1.0, random.Random(0))
+    assert np.bincount(found.ids.ravel(), minlength=4) == pytest.approx([3000, 1000, 1000, 1000], abs=120)
+    alone = LabelGrid(grid.ids, LABELS[:2])
+    assert {tuple(row) for row in with_wrong_rows(alone, 1.0, random.Random(0))[0].ids} == {(0, 1), (1, 0)}
 
 
 def test_about_the_share_that_was_asked_for_is_wrong():

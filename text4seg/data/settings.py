@@ -112,7 +112,7 @@ class DataSettings:
     """Append the codec and the grid size to the question (a model that is trained on several needs to be told)."""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     wrong_rows: float = 0.0
-    """Probability with which each row of a training answer is wrong on purpose, and not learnt: the rows below have to be read from the picture, not copied from above (docs/grounding.md)."""
+    """Probability with which each row of a training answer is wrong on purpose, in place and labels, and not learnt: the rows below have to be read from the picture, not copied from above (docs/grounding.md)."""
     turns: str = "all"
     """all: a sample's turns are one conversation; one: each visit draws one of them (cheap variety, and no answer can be copied from an earlier one)."""
     batch_size: int = 8

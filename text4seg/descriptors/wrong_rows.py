@@ -1,8 +1,8 @@
 """Rows of an answer that are wrong on purpose: read, but not learnt.
 
 In training the rows above are always right, and a row is nearly always what stands above it. A model that starts from
-nothing therefore learns to copy and never looks at the picture for the columns (measured: docs/grounding.md). Where
-the rows above may be wrong, only the picture tells. Source: this project's own measurement; the idea is scheduled
+nothing therefore learns to copy and never looks at the picture for columns and labels (measured: docs/grounding.md).
+Where the rows above may be wrong, only the picture tells. Source: this project's own measurement; the idea is scheduled
 sampling's (arXiv 1506.03099), without its cost.
 Axis legend: R rows of the grid, C columns of the grid.
 """
@@ -23,9 +23,10 @@ ROW_CODECS = ("rrle", "full")
 
 
 def with_wrong_rows(grid: LabelGrid, share: float, rng: random.Random) -> tuple[LabelGrid, list[int]]:
-    """Replace rows by others of the same grid, turned by a random number of columns.
+    """Replace rows by others of the same grid, turned by a random number of columns, their labels changed about.
 
-    So a wrong row looks like a right one, in labels and lengths.
+    So a wrong row looks like a right one, in labels and lengths. Any label that the question names may stand in the
+    place of another, whether the grid shows it or not; `others` stays.
 
     Args:
         grid: ``[R, C]``.
@@ -38,8 +39,10 @@ def with_wrong_rows(grid: LabelGrid, share: float, rng: random.Random) -> tuple[
     rows, columns = grid.size
     chosen = [row for row in range(rows) if rng.random() < share]
     ids = grid.ids.copy()
+    named = range(1, len(grid.labels))
     for row in chosen:
-        ids[row] = np.roll(grid.ids[rng.randrange(rows)], rng.randrange(columns))
+        changed = np.array([0, *rng.sample(named, len(named))], ids.dtype)
+        ids[row] = np.roll(changed[grid.ids[rng.randrange(rows)]], rng.randrange(columns))
     return replace(grid, ids=ids), chosen
 
 
