@@ -133,10 +133,13 @@ def test_an_unknown_wording_is_refused_before_anything_is_loaded(run, capsys):
         ("refine.crf.certainty=1.5", "`refine.crf.certainty` must be 0.999 or less, got 1.5"),
         ("refine.crf.steps=-1", "`refine.crf.steps` must be 0 or more, got -1"),
         ("refine.crf.alike_weight=.nan", "`refine.crf.alike_weight` must be 0 or more, got nan"),
+        ("refine.sam.points=5", "`refine.sam.*` is set, but `refine.name` is crf: take refine.name=sam"),
+        ("match.threshold=0.5", "`match.threshold` is for `match.similarity`, which is null"),
+        ("before=true which=last", "`before` asks for the base weights, `which` for the last ones"),
     ],
 )
-def test_a_field_that_no_pixel_could_be_in_is_refused_before_anything_is_loaded(tmp_path, capsys, word, message):
-    assert evaluate.main(words(tmp_path, "crf", "refine.name=crf", word)) == 2
+def test_what_cannot_be_or_would_do_nothing_is_refused_before_anything_is_loaded(tmp_path, capsys, word, message):
+    assert evaluate.main(words(tmp_path, "crf", "refine.name=crf", *word.split())) == 2
     assert message in capsys.readouterr().err
 
 

@@ -23,7 +23,7 @@ from text4seg.decoding.settings import ENGINES, GRAMMARS
 from text4seg.mistakes import guarded
 from text4seg.refine.settings import PROMPTS, REFINERS
 from text4seg.report.run import check_run
-from text4seg.report.settings import EvaluateSettings, check_wording
+from text4seg.report.settings import EvaluateSettings, check_used, check_wording
 from text4seg.training.checks import check_values
 
 CHOICES = {
@@ -75,6 +75,7 @@ def _settings(given: argparse.Namespace) -> EvaluateSettings:
         raise ValueError("`run` is missing: name the run folder, e.g. run=runs/tiny.")
     check_values(settings, LOWEST, HIGHEST, CHOICES)
     check_wording(settings.wording, settings.swap_questions)
+    check_used(settings)
     check_run(settings.run, "base" if settings.before else settings.which)
     return settings
 

@@ -58,9 +58,37 @@ def test_other_questions_and_other_pictures_are_refused():
     first = evaluation(1)
     with pytest.raises(ValueError, match="no question in common"):
         compare(first, {("other", 0, None): line(0, 1.0, "p0")})
+    with pytest.raises(ValueError, match=r"other wordings \(\['None'\] and \['0'\]"):
+        compare(first, {(key, turn, 0): one for (key, turn, _), one in first.items()})
     other = {place: {**one, "picture": "x"} for place, one in first.items()}
     with pytest.raises(ValueError, match="another picture"):
         compare(first, other)
+
+
+def measured(one: dict, pixels: list[list[int]]) -> dict:
+    return {**one, "tally": {"views": {"": {"pixels": pixels}}}}
+
+
+def test_another_target_of_the_same_picture_is_refused_and_other_answers_about_one_are_not():
+    first = {place: measured(one, [[0, 0, 50], [1, 0, 20]]) for place, one in evaluation(1).items()}
+    answered = {place: measured(one, [[0, 0, 40], [0, 1, 10], [1, 1, 20]]) for place, one in evaluation(2).items()}
+    assert compare(first, answered, draws=10)
+    elsewhere = {place: measured(one, [[0, 0, 49], [1, 0, 21]]) for place, one in evaluation(1).items()}
+    with pytest.raises(ValueError, match=r"after something else in the second evaluation.*same shards"):
+        compare(first, elsewhere)
+
+
+@pytest.mark.parametrize("damage", ['{"a": 1}', "[]", "null", '{"key": "k1", "tu', "\0\0\0"])
+def test_a_damaged_line_is_named(tmp_path, damage):
+    (tmp_path / "items.jsonl").write_text(json.dumps(line(0, 1.0, "p")) + "\n" + damage + "\n")
+    with pytest.raises(ValueError, match=r"items\.jsonl, line 2 is no answer .*evaluate again"):
+        read_items(tmp_path)
+
+
+def test_answers_in_words_alone_are_not_compared(tmp_path):
+    (tmp_path / "items.jsonl").write_text(json.dumps({**line(0, 1.0, "p"), "task": "text"}) + "\n")
+    with pytest.raises(ValueError, match="answers in words are not compared"):
+        read_items(tmp_path)
 
 
 def test_the_door(tmp_path, capsys):

@@ -15,10 +15,10 @@ from pycocotools import mask as coco
 
 from text4seg import templates
 from text4seg.config import Config
-from text4seg.data.settings import DataSettings, SplitSettings
+from text4seg.data.settings import BuildSettings, DataSettings, SplitSettings
 from text4seg.descriptors import answer, encode, paint, parse, rasterize
 from text4seg.refine.settings import RefineSettings, SamSettings
-from text4seg.report import evaluation, questions
+from text4seg.report import evaluation, identity, questions
 from text4seg.report.answer_log import Answered, AnswerLog
 from text4seg.report.pictures import choose
 from text4seg.report.settings import EvaluateSettings, MatchSettings
@@ -54,7 +54,7 @@ def run(tmp_path, monkeypatch):
         backbone.processor.collate = lambda encoded, side: prompts_of(encoded)
         config = Config(data=DataSettings(val=SplitSettings(shards="DIR"), val_batch_size=2))
         monkeypatch.setattr(evaluation, "load_run", lambda *_, **__: (config, backbone))
-        monkeypatch.setattr(evaluation, "weights_of", lambda *_: tmp_path / "no weights")
+        monkeypatch.setattr(identity, "weights_of", lambda *_: tmp_path / "no weights")
         (tmp_path / "no weights").mkdir(exist_ok=True)
         index = SimpleNamespace(shards=[], recipe={}, tasks={"referring": len(items)})
         monkeypatch.setattr(questions.Index, "load", lambda _: index)
@@ -186,9 +186,109 @@ def test_answers_of_another_evaluation_are_not_used(tmp_path, run):
     other.open()
     other.append(Answered(0, 1.0, [{"iou": 7.0}], {}))
     run(items, [good(item) for item in items])
-    found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu"))
+    with pytest.warns(UserWarning, match=r"begins anew.*answers-3\.partial\.old"):
+        found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu"))
     assert found.scores["val/gIoU"] == 1.0
     assert not other.path.exists()
+    assert "7.0" in other.path.with_suffix(".old").read_text()
+
+
+def stopped(settings: EvaluateSettings, after: int = 2) -> Path:
+    """Leave an evaluation behind so many answers; gives the file that holds them."""
+
+    def stop(answered: int, *_: object) -> None:
+        if answered >= after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate_run(settings, stop)
+    return Path(settings.run or "", "eval", settings.name, "answers-0.partial.jsonl")
+
+
+def test_answers_of_another_number_of_threads_are_kept(tmp_path, run):
+    items = [quarter(i) for i in range(4)]
+    settings = EvaluateSettings(run=str(tmp_path), device="cpu", ahead=1)
+    run(items, [good(item) for item in items[:2]])
+    threads = torch.get_num_threads()
+    stopped(settings)
+    try:
+        torch.set_num_threads(threads + 1)
+        asked = run(items, [good(item) for item in items[2:]])
+        evaluation.evaluate_run(settings)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(asked) == 2
+    report = json.loads((tmp_path / "eval" / "val" / "report.json").read_text())
+    assert report["timing"]["hardware"]["threads"] == threads + 1
+    assert "hardware" not in report["stamp"], "what differs with the machine stands in the timing"
+
+
+def test_an_edited_file_of_synonyms_makes_it_another_evaluation(tmp_path, run):
+    items = [quarter(i) for i in range(4)]
+    words = tmp_path / "words.txt"
+    words.write_text("nothing, nobody\n")
+    settings = EvaluateSettings(run=str(tmp_path), device="cpu", ahead=1, match=MatchSettings(synonyms=str(words)))
+    run(items, [good(item) for item in items])
+    stopped(settings)
+    words.write_text("nothing, nowhere\n")
+    asked = run(items, [good(item) for item in items])
+    with pytest.warns(UserWarning, match="begins anew"):
+        evaluation.evaluate_run(settings)
+    assert len(asked) == 4
+
+
+def test_a_damaged_batch_is_answered_again(tmp_path, run):
+    items = [quarter(i) for i in range(4)]
+    settings = EvaluateSettings(run=str(tmp_path), device="cpu", ahead=1)
+    run(items, [good(item) for item in items])
+    log = stopped(settings, after=4)
+    head, _, second, _ = log.read_text().split("\n")
+    log.write_text("\n".join([head, "\0" * 40, second, ""]))
+    asked = run(items, [good(item) for item in items[:2]])
+    assert evaluation.evaluate_run(settings).items == 4
+    assert asked == [item.question for item in items[:2]]
+
+
+def test_a_second_evaluation_of_the_name_is_refused_while_the_first_runs(tmp_path, run):
+    items = [quarter(i) for i in range(4)]
+    settings = EvaluateSettings(run=str(tmp_path), device="cpu", ahead=1)
+    run(items, [good(item) for item in items])
+    refused = []
+
+    def second(*_: object) -> None:
+        with pytest.raises(ValueError, match=r"another process evaluates into .*eval/val.* its own `name`"):
+            evaluation.evaluate_run(settings)
+        refused.append(1)
+
+    assert evaluation.evaluate_run(settings, second).items == 4
+    assert len(refused) == 2
+    run(items, [good(item) for item in items])
+    assert evaluation.evaluate_run(settings).items == 4, "the place is free again"
+
+
+def test_a_part_of_the_answers_is_no_report(tmp_path, run):
+    items = [quarter(i) for i in range(4)]
+    settings = EvaluateSettings(run=str(tmp_path), device="cpu", ahead=1)
+    run(items, [good(item) for item in items])
+    folder = tmp_path / "eval" / "val"
+
+    def lose(answered: int, *_: object) -> None:
+        if answered == 4:
+            log = folder / "answers-0.partial.jsonl"
+            log.write_text("\n".join(log.read_text().split("\n")[:2]) + "\n")
+
+    with pytest.raises(ValueError, match=r"of 2 batches of answers 1 are in .*Start the evaluation again"):
+        evaluation.evaluate_run(settings, lose)
+    assert not (folder / "report.json").exists()
+    asked = run(items, [good(item) for item in items[2:]])
+    assert evaluation.evaluate_run(settings).items == len(asked) + 2 == 4
+
+
+def test_shards_that_are_named_are_scored_as_they_are_whatever_the_protocol_builds():
+    recipe = BuildSettings(source="scenes", options={"count": 3})
+    both = evaluation._data(EvaluateSettings(shards="DIR", build=recipe, limit=5), Config()).val
+    assert (both.shards, both.build, both.limit) == ("DIR", None, 5)
+    assert evaluation._data(EvaluateSettings(build=recipe), Config()).val.build == recipe
 
 
 def test_answers_in_words_are_no_masks():

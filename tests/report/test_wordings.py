@@ -27,9 +27,9 @@ SHORTEST = len(templates.QUESTIONS["partial"])
 MASK = np.pad(np.ones((8, 8), np.uint8), (0, 8))
 
 
-def asked(monkeypatch, wording: str, *tasks: str, swap: bool = False) -> list[Question]:
+def asked(monkeypatch, wording: str, *tasks: str, swap: bool = False, recipe: dict | None = None) -> list[Question]:
     """The questions of a set with one item of each task."""
-    index = SimpleNamespace(shards=[], recipe={}, tasks=dict.fromkeys(tasks, 1))
+    index = SimpleNamespace(shards=[], recipe=recipe or {}, tasks=dict.fromkeys(tasks, 1))
     monkeypatch.setattr(questions.Index, "load", lambda _: index)
     made = [FakeItem(MASK, task=task, turn=turn) for turn, task in enumerate(tasks)]
     monkeypatch.setattr(Questions, "_items", lambda _, words=False: iter([] if words else made))
@@ -52,6 +52,20 @@ def test_every_wording_is_of_the_same_questions(monkeypatch, other):
     numbers = {task: [q.wording for q in found if q.item.task == task] for task in ("referring", other)}
     assert numbers["referring"] == list(range(SHORTEST))
     assert numbers[other] == ([None] if other == "parts" else list(range(SHORTEST)))
+
+
+def test_wordings_are_those_that_the_shards_were_built_with(monkeypatch, tmp_path):
+    lists = tmp_path / "mine.yaml"
+    lists.write_text("partial: {questions: ['Mine: {labels}?', 'Or mine: {labels}?']}\n")
+    recipe = {"task_options": {"templates": str(lists)}}
+    assert [q.item.question for q in asked(monkeypatch, "all", "referring", recipe=recipe)] == [
+        "Mine: red car?",
+        "Or mine: red car?",
+    ]
+    lists.unlink()
+    assert len(asked(monkeypatch, "stored", "referring", recipe=recipe)) == 1
+    with pytest.raises(ValueError, match=r"wording=1 .*no template file at .*mine.yaml.* take wording=stored"):
+        asked(monkeypatch, "1", "referring", recipe=recipe)
 
 
 def test_one_family_alone_is_asked_in_all_its_wordings(monkeypatch):

@@ -1,15 +1,23 @@
 """Answers on their way: written down batch by batch, so that a killed evaluation goes on behind its last batch.
 
 Each process appends to a file of its own, ``answers-RANK.partial.jsonl``: first a line that says which evaluation this
-is, then a line a batch. A line that the kill cut in two is dropped and its batch is answered again. All files are read
-when an evaluation starts, so it may go on with another number of processes.
+is, then a line a batch. A line that the kill cut in two, or that is damaged, is dropped and its batch is answered
+again. All files are read when an evaluation starts, so it may go on with another number of processes.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import Timeout
+
+from text4seg.callbacks.keeper import write_whole
+from text4seg.data.shards.alone import lock_of
 
 PATTERN = "answers-*.partial.jsonl"
 
@@ -36,26 +44,48 @@ class AnswerLog:
         self.folder, self.digest = folder, digest
         self.path = folder / f"answers-{rank}.partial.jsonl"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let one evaluation of this machine at a time write here.
+
+        Raises:
+            ValueError: another one does.
+        """
+        lock = lock_of(self.folder.resolve())
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"another process evaluates into {self.folder}: wait for it, or give this evaluation its own `name`."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def discard_others(self) -> None:
-        """Remove what another evaluation left behind; one process does this before any other starts."""
+        """Set aside what another evaluation left behind; one process does this before any other starts."""
         for path in self.folder.glob(PATTERN):
-            if self._whole_lines(path) is None:
-                path.unlink()
+            if self._batches(path) is None:
+                kept = path.replace(path.with_suffix(".old"))
+                warnings.warn(
+                    f"begins anew: the answers that an evaluation of this name left were had with other settings, "
+                    f"weights, shards or versions; they are kept as {kept}.",
+                    stacklevel=2,
+                )
 
     def read(self) -> dict[int, Answered]:
         """Finished batches of all processes by number, in the order of the numbers."""
         found: dict[int, Answered] = {}
         for path in self.folder.glob(PATTERN):
-            for line in (self._whole_lines(path) or [])[1:]:
-                batch = Answered(**json.loads(line))
-                found[batch.number] = batch
+            found |= {batch.number: batch for batch in self._batches(path) or []}
         return dict(sorted(found.items()))
 
     def open(self) -> None:
-        """Get ready to append: the file ends behind its last whole line."""
-        lines = self._whole_lines(self.path) if self.path.is_file() else None
-        head = [json.dumps({"evaluation": self.digest})]
-        self.path.write_text("\n".join(lines or head) + "\n", encoding="utf-8")
+        """Get ready to append: the file holds whole lines only."""
+        batches = self._batches(self.path) if self.path.is_file() else None
+        lines = [self._head, *(json.dumps(batch._asdict()) for batch in batches or [])]
+        write_whole(self.path, "\n".join(lines) + "\n")
 
     def append(self, batch: Answered) -> None:
         """Write a finished batch down."""
@@ -67,7 +97,19 @@ class AnswerLog:
         for path in self.folder.glob(PATTERN):
             path.unlink()
 
-    def _whole_lines(self, path: Path) -> list[str] | None:
-        """The lines of a file that were written to their end; None when it belongs to another evaluation."""
-        *lines, _ = path.read_text(encoding="utf-8").split("\n")
-        return lines if lines and lines[0] == json.dumps({"evaluation": self.digest}) else None
+    @property
+    def _head(self) -> str:
+        return json.dumps({"evaluation": self.digest})
+
+    def _batches(self, path: Path) -> list[Answered] | None:
+        """The batches that a file holds from the first letter to the last; None when it is another evaluation's."""
+        head, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] or [""]
+        return [batch for line in lines if (batch := _batch(line))] if head == self._head else None
+
+
+def _batch(line: str) -> Answered | None:
+    """The batch of a line; None when the line is damaged."""
+    try:
+        return Answered(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from text4seg.metrics.tally import ANSWER
+
 Line = Mapping[str, Any]
 Place = tuple[str, int, int | None]
 MIDDLE = (2.5, 97.5)
@@ -45,7 +47,7 @@ def read_items(folder: Path) -> dict[Place, Line]:
         folder: an evaluation (``RUN/eval/NAME``), or a run, whose evaluation ``val`` is meant.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or a line is damaged.
     """
     found = next((path for path in (folder, folder / "eval" / "val") if (path / "items.jsonl").is_file()), None)
     if found is None:
@@ -53,9 +55,18 @@ def read_items(folder: Path) -> dict[Place, Line]:
             f"{folder} holds no items.jsonl: give RUN/eval/NAME as `python -m text4seg.evaluate` wrote it, or a RUN "
             "with an evaluation called val."
         )
-    lines = [json.loads(line) for line in (found / "items.jsonl").read_text(encoding="utf-8").splitlines()]
-    # Answers in words have no mask to compare.
-    return {(line["key"], line["turn"], line.get("wording")): line for line in lines if line.get("task") != "text"}
+    path = found / "items.jsonl"
+    read: dict[Place, Line] = {}
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1], 1):
+        try:
+            line = json.loads(text)
+            if line.get("task") != "text":  # answers in words have no mask to compare
+                read[line["key"], line["turn"], line.get("wording")] = line
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number} is no answer ({error!r}): evaluate again.") from error
+    if not read:
+        raise ValueError(f"{path} holds no answer that is a mask; answers in words are not compared.")
+    return read
 
 
 def compare(
@@ -70,14 +81,19 @@ def compare(
         seed: of the draws.
 
     Raises:
-        ValueError: no common question, or a picture that differs between the two.
+        ValueError: no common question, or a picture or a target that differs between the two.
     """
     places = [place for place in first if place in second]
     if not places:
-        raise ValueError("the two evaluations have no question in common: score both runs on the same set.")
+        raise ValueError(_why_none(first, second))
     for place in places:
         if first[place]["picture"] != second[place]["picture"]:
             raise ValueError(f"{place[0]} is another picture in the second evaluation: score both on the same set.")
+        if _target(first[place]) != _target(second[place]):
+            raise ValueError(
+                f"question {place[1]} about {place[0]} is after something else in the second evaluation, as where "
+                "shards are built with another seed: score both on the same shards."
+            )
     number: dict[str, int] = {}
     which = np.array([number.setdefault(first[place]["picture"], len(number)) for place in places])
     sums = [_sums([lines[place] for place in places], which) for lines in (first, second)]
@@ -87,6 +103,23 @@ def compare(
         _difference(name, *(one[name] for one in sums), weights_DP)  # type: ignore[arg-type]
         for name in sums[0]
     ]
+
+
+def _target(line: Line) -> dict[int, int]:
+    """Pixels of each label that the question is after; they stay where the same target is asked for in other words."""
+    pixels: dict[int, int] = {}
+    for true, _, number in line["tally"]["views"][ANSWER]["pixels"] if "tally" in line else ():
+        pixels[true] = pixels.get(true, 0) + number
+    return pixels
+
+
+def _why_none(first: Mapping[Place, Line], second: Mapping[Place, Line]) -> str:
+    wordings = [sorted({str(place[2]) for place in lines}) for lines in (first, second)]
+    if wordings[0] != wordings[1] and {place[:2] for place in first} & {place[:2] for place in second}:
+        return (
+            "the two evaluations asked in other wordings ({} and {}; None: as stored): score both with one `wording`."
+        )
+    return "the two evaluations have no question in common: score both runs on the same set."
 
 
 def _sums(lines: Sequence[Line], which: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:

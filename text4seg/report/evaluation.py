@@ -6,10 +6,10 @@ evaluation was killed and started again; but for the block `timing` of the repor
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +23,6 @@ from text4seg.data.datamodule import folder_of, place_of
 from text4seg.data.items import Item, Items
 from text4seg.data.settings import DataSettings, SplitSettings
 from text4seg.data.shards.build import ensure
-from text4seg.data.shards.index import Index
 from text4seg.data.stream import Seat
 from text4seg.data.variants import Curriculum
 from text4seg.decoding.engine.answering import Counts
@@ -34,15 +33,16 @@ from text4seg.metrics.board import ScoreBoard
 from text4seg.refine.refiner import Refiner, refiner
 
 from .answer_log import Answered, AnswerLog
+from .identity import digest
 from .matching import Matcher
 from .overlay import open_picture
 from .pictures import draw_evaluation
 from .questions import Batch, Questions
-from .ranks import join, wait_for_all
+from .ranks import join, same_for_all, wait_for_all
 from .record import record
-from .run import load_run, weights_of
+from .run import load_run
 from .settings import EvaluateSettings
-from .stamp import made_with
+from .stamp import made_on, made_with
 from .summary import summarise
 from .words import TEXT, apart, word_record, word_summary
 
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 SPREAD = "spread"
 """All GPUs of this machine together, for a model that one does not hold."""
 DEVICES = ("auto", "cpu", "cuda", "mps", SPREAD)
-UNIMPORTANT = ("run", "name", "device", "gallery", "sheet")
-"""Settings that change no answer."""
 ELSEWHERE = ("run", "name", "device", "batch_size", "ahead")
 """Settings that stand elsewhere in the report than under `settings`."""
 Tell = Callable[[int, int | None, float], None]
@@ -134,34 +132,38 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
     questions = Questions(place_of(data.val, data, "val"), data, settings.wording, settings.swap_questions)
     folder = Path(settings.run) / "eval" / settings.name
     folder.mkdir(parents=True, exist_ok=True)
-    log = AnswerLog(folder, _digest(settings, config, which, questions.index), here.rank)
-    if here.rank == 0:
-        log.discard_others()
-    wait_for_all()
-    _answer(questions, data.val_batch_size * settings.ahead, examiner, log, here, tell)
-    wait_for_all()
-    if here.rank:
-        return Evaluation({}, {}, 0, folder)
-    how = {
-        "processes": here.world,
-        "batch_size": data.val_batch_size,
-        "ahead": settings.ahead,
-        "device": str(examiner.device),
-    }
-    found = _conclude(settings, questions, log, how)
-    log.remove()
+    log = AnswerLog(folder, same_for_all(digest(settings, config, which, questions.index)), here.rank)
+    size = data.val_batch_size * settings.ahead
+    with nullcontext() if here.rank else log.alone():
+        if here.rank == 0:
+            log.discard_others()
+        wait_for_all()
+        count = _answer(questions, size, examiner, log, here, tell)
+        wait_for_all()
+        if here.rank:
+            return Evaluation({}, {}, 0, folder)
+        how = {
+            "processes": here.world,
+            "batch_size": data.val_batch_size,
+            "ahead": settings.ahead,
+            "device": str(examiner.device),
+            "hardware": made_on(),
+        }
+        found = _conclude(settings, questions, log, count, how)
+        log.remove()
     return found
 
 
-def _answer(questions: Questions, size: int, examiner: Examiner, log: AnswerLog, here: Seat, tell: Tell | None) -> None:
-    """Answer this rank's batches that no log holds yet."""
+def _answer(questions: Questions, size: int, examiner: Examiner, log: AnswerLog, here: Seat, tell: Tell | None) -> int:
+    """Answer this rank's batches that no log holds yet; gives how many there are for all ranks together."""
     done = log.read()
     wait_for_all()  # nobody writes while others still read
     log.open()
     total = questions.total()
     share = None if total is None else -(-total // here.world)
-    count, ious = 0, 0.0
+    batches, count, ious = 0, 0, 0.0
     for batch in questions.batches(size):
+        batches += 1
         if batch.number % here.world != here.rank:
             continue
         answered = done.get(batch.number)
@@ -174,11 +176,19 @@ def _answer(questions: Questions, size: int, examiner: Examiner, log: AnswerLog,
         ious += sum(line.get("iou", line.get("accuracy")) for line in answered.records)
         if tell is not None:
             tell(count, share, ious / count)
+    return batches
 
 
-def _conclude(settings: EvaluateSettings, questions: Questions, log: AnswerLog, how: dict[str, Any]) -> Evaluation:
-    """Write the report of all ranks' answers; `how` they were had belongs to the timing."""
+def _conclude(
+    settings: EvaluateSettings, questions: Questions, log: AnswerLog, count: int, how: dict[str, Any]
+) -> Evaluation:
+    """Write the report of all ranks' answers, `count` batches; `how` they were had belongs to the timing."""
     batches = list(log.read().values())
+    if len(batches) != count:
+        raise ValueError(
+            f"of {count} batches of answers {len(batches)} are in {log.folder}: something else wrote or removed files "
+            "there. Start the evaluation again; it answers what is missing."
+        )
     lines = [line for batch in batches for line in batch.records]
     if not lines:
         raise ValueError("there is no item to score: " + _why_none(settings))
@@ -269,8 +279,10 @@ def _examiner(settings: EvaluateSettings, config: Config, backbone: Backbone, sl
 def _data(settings: EvaluateSettings, config: Config) -> DataSettings:
     """The run's data settings with what this evaluation changes."""
     data, split = config.data, config.data.val
-    if settings.shards is not None or settings.build is not None:
-        split = SplitSettings(shards=settings.shards, build=settings.build, limit=settings.limit)
+    if settings.shards is not None:  # as they are: the recipe of a protocol says how to build others
+        split = SplitSettings(shards=settings.shards, limit=settings.limit)
+    elif settings.build is not None:
+        split = SplitSettings(build=settings.build, limit=settings.limit)
     elif settings.limit is not None:
         split = replace(split, limit=settings.limit)
     changed = replace(
@@ -288,23 +300,6 @@ def _ensure(data: DataSettings) -> None:
     """Build the shards of a recipe that are missing or were built otherwise, as `fit` does."""
     if data.val.build is not None:
         ensure(data.val.build, folder_of(data.val), (data.grid[0], data.grid[1]), data.codec, data.rule)
-
-
-def _digest(settings: EvaluateSettings, config: Config, which: str, index: Index) -> str:
-    """Says which evaluation this is: the same answers are to be expected where it is the same."""
-    weights = [] if which == "base" else sorted(_files(weights_of(Path(settings.run or ""), which)))
-    said = {
-        "settings": {name: value for name, value in asdict(settings).items() if name not in UNIMPORTANT},
-        "config": asdict(config),
-        "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights],
-        "shards": [entry.sha256 for entry in index.shards],
-        "made_with": made_with(),
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    return [inner for inner in path.rglob("*") if inner.is_file()] if path.is_dir() else [path]
 
 
 def _why_none(settings: EvaluateSettings) -> str:

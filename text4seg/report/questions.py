@@ -7,10 +7,10 @@ every answer comes from the same batch whatever the number of ranks, and none is
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from text4seg.data.items import Item, items, text_items
 from text4seg.data.settings import DataSettings
@@ -18,7 +18,7 @@ from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
 from text4seg.data.shards.remote import Folder
 from text4seg.data.variants import Curriculum
-from text4seg.templates import DEFAULT, FAMILIES, JOINER, hint
+from text4seg.templates import DEFAULT, FAMILIES, JOINER, Templates, hint
 
 from .settings import ALL, STORED, check_wording
 from .swap import partners, swapped
@@ -55,8 +55,8 @@ class Questions:
         broken: what could not be read in the last pass, one line a record.
 
     Raises:
-        ValueError: an unknown wording, or one for swapped questions; no shards; a broken record when `data.on_error`
-            is raise.
+        ValueError: an unknown wording, or one for swapped questions, or of lists of questions that are not there any
+            more; no shards; a broken record when `data.on_error` is raise.
     """
 
     def __init__(self, folder: Folder, data: DataSettings, wording: str = STORED, swap: bool = False) -> None:
@@ -64,7 +64,7 @@ class Questions:
         self.folder, self.data, self.wording, self.swap = folder, data, wording, swap
         self.index = Index.load(folder)
         self.variant = Curriculum(data).usual
-        self.templates = replace(DEFAULT, joiner=self.index.recipe.get("task_options", {}).get("joiner", JOINER))
+        self.templates = _templates(self.index.recipe.get("task_options", {}), wording)
         self.broken: list[str] = []
 
     def __iter__(self) -> Iterator[Question]:
@@ -118,7 +118,7 @@ class Questions:
         if self.wording != ALL:
             return [int(self.wording)]
         families = {FAMILIES[other] for other in self.index.tasks if other not in UNWORDED}
-        return list(range(min(len(DEFAULT.questions[family]) for family in families)))
+        return list(range(min(len(self.templates.questions[family]) for family in families)))
 
     def _listed(self, item: Item) -> tuple[str, ...]:
         """What a question names: its labels, and `others` before them where the stored question has it there."""
@@ -132,3 +132,17 @@ class Questions:
             question, _ = self.templates.fixed(item.task, self._listed(item), wording)
             question += hint(item.codec, item.size) if self.data.format_hint else ""
             yield Question(replace(item, question=question), wording)
+
+
+def _templates(options: Mapping[str, Any], wording: str) -> Templates:
+    """The lists of questions that shards were built with; their file is read where a wording asks for it."""
+    path, lists = options.get("templates"), DEFAULT
+    if path and wording != STORED:
+        try:
+            lists = Templates.load(path)
+        except ValueError as error:
+            raise ValueError(
+                f"wording={wording} asks the questions of the lists that the shards were built with: {error} Put them "
+                "back, or take wording=stored."
+            ) from error
+    return replace(lists, joiner=options.get("joiner", JOINER))

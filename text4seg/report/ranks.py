@@ -1,6 +1,6 @@
 """Several processes that share one evaluation, started by ``torchrun --nproc-per-node N -m text4seg.evaluate ...``.
 
-They exchange nothing but "I am here": what they find, they write down.
+They exchange which evaluation it is, and "I am here": what they find, they write down.
 """
 
 from __future__ import annotations
@@ -31,3 +31,12 @@ def wait_for_all() -> None:
     """Go on when every process has come here."""
     if distributed.is_initialized():
         distributed.barrier()
+
+
+def same_for_all(text: str) -> str:
+    """The text that the first process has."""
+    if not distributed.is_initialized():
+        return text
+    told = [text]
+    distributed.broadcast_object_list(told)
+    return told[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from text4seg.data.settings import BuildSettings
-from text4seg.refine.settings import RefineSettings
+from text4seg.refine.settings import CrfSettings, RefineSettings, SamSettings
 
 STORED, ALL = "stored", "all"
 
@@ -65,7 +65,7 @@ class EvaluateSettings:
     shards: str | None = None
     """A folder written by `python -m text4seg.shards build`; null: `build`, or the run's own validation set."""
     build: BuildSettings | None = None
-    """Recipe of the set to score; its shards are built when they are missing or were built otherwise."""
+    """Recipe of the set to score, where no `shards` are given; its shards are built when they are missing or were built otherwise."""
     limit: int | None = None
     """Use only the first so many samples; null: as the run's validation does, or all of `shards`."""
     codec: str | None = None
@@ -104,4 +104,24 @@ def check_wording(wording: str, swap: bool = False) -> None:
     if swap and wording != STORED:
         raise ValueError(
             f"`swap_questions` asks the stored questions of other objects, got wording={wording}: take wording=stored."
+        )
+
+
+def check_used(settings: EvaluateSettings) -> None:
+    """Refuse settings that would do nothing.
+
+    Raises:
+        ValueError: of a refiner that is not the one named; a threshold without a text model; `before` beside `which`.
+    """
+    refine, match = settings.refine, settings.match
+    for name, changed in (("crf", refine.crf != CrfSettings()), ("sam", refine.sam != SamSettings())):
+        if changed and refine.name != name:
+            raise ValueError(
+                f"`refine.{name}.*` is set, but `refine.name` is {refine.name or 'null'}: take refine.name={name}."
+            )
+    if match.similarity is None and match.threshold != MatchSettings().threshold:
+        raise ValueError("`match.threshold` is for `match.similarity`, which is null: name a text model there.")
+    if settings.before and settings.which not in ("best", "base"):
+        raise ValueError(
+            f"`before` asks for the base weights, `which` for the {settings.which} ones: take one of them."
         )

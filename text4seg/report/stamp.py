@@ -33,6 +33,7 @@ def write_stamp(run: Path, config: Config, backbone: Backbone, report: LoraRepor
         starts = []
     stamp: dict[str, Any] = {
         **made_with(),
+        "hardware": made_on(),
         "seed": config.seed,
         "weights": {
             "loaded": backbone.loaded,
@@ -46,13 +47,12 @@ def write_stamp(run: Path, config: Config, backbone: Backbone, report: LoraRepor
 
 
 def made_with() -> dict[str, Any]:
-    """Versions, commit and hardware of this process."""
+    """Versions and commit."""
     return {
         "text4seg": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "hardware": _hardware(),
     }
 
 
@@ -75,7 +75,8 @@ def _commit() -> str | None:
     return commit + ("+" if changed else "")
 
 
-def _hardware() -> dict[str, Any]:
+def made_on() -> dict[str, Any]:
+    """Hardware of this process."""
     gpus = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )

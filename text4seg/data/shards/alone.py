@@ -16,9 +16,7 @@ from filelock import FileLock, Timeout
 @contextmanager
 def alone(out: Path) -> Iterator[bool]:
     """Let one process of this machine at a time build a folder; gives whether another one had to be waited for."""
-    user = os.getuid() if hasattr(os, "getuid") else ""  # the folder for temporary files is everybody's
-    name = hashlib.sha256(f"{user} {out}".encode()).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir(), f"text4seg-{name}.lock"))
+    lock = lock_of(out)
     try:
         lock.acquire(timeout=0)
         waited = False
@@ -30,3 +28,10 @@ def alone(out: Path) -> Iterator[bool]:
         yield waited
     finally:
         lock.release()
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock that stands for a folder on this machine; the folder itself need not exist."""
+    user = os.getuid() if hasattr(os, "getuid") else ""  # the folder for temporary files is everybody's
+    name = hashlib.sha256(f"{user} {folder}".encode()).hexdigest()[:16]
+    return FileLock(Path(tempfile.gettempdir(), f"text4seg-{name}.lock"))
