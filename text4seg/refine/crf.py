@@ -111,26 +111,27 @@ class _Alike:
         self.grid = tuple(int(part.max()) + 3 for part in first)
         beyond = [place - np.floor(place) for place in places]
         self.picture = (height, width)
-        self.corners: list[tuple[NDArray[np.int64], Plane]] = []
+        self.cells = np.ravel_multi_index(first, self.grid)
+        # A corner's cell lies equally far from the first one's for every pixel: one number in place of one a pixel.
+        self.corners: list[tuple[np.int64, Plane]] = []
         for corner in product((0, 1), repeat=len(places)):
             weight = np.ones(height * width, np.float32)
             for part, step in zip(beyond, corner, strict=True):
                 weight *= part if step else 1 - part
-            cell = np.ravel_multi_index([part + step for part, step in zip(first, corner, strict=True)], self.grid)
-            self.corners.append((cell, weight))
+            self.corners.append((np.ravel_multi_index(corner, self.grid), weight))
 
     def __call__(self, plane_HW: Plane) -> Plane:
         values = plane_HW.ravel()
         cells = np.zeros(int(np.prod(self.grid)), np.float64)
-        for cell, weight in self.corners:
-            cells += np.bincount(cell, weights=weight * values, minlength=len(cells))
+        for away, weight in self.corners:
+            cells += np.bincount(self.cells + away, weights=weight * values, minlength=len(cells))
         table = cells.astype(np.float32).reshape(self.grid)
         for axis in range(table.ndim):
             table = _blurred(table, axis)
         flat = table.ravel()
         found = np.zeros_like(values)
-        for cell, weight in self.corners:
-            found += weight * flat[cell]
+        for away, weight in self.corners:
+            found += weight * flat[self.cells + away]
         return found.reshape(self.picture)
 
 
