@@ -32,6 +32,9 @@ def test_accuracy_is_the_mean_over_leaving_one_person_out(references, answer):
         ("what?!", "what"),
         ("it\u2019s", "it's"),
         ("", ""),
+        ("A", "a"),
+        ("The a.", "the a"),
+        ("...", "..."),
     ],
 )
 def test_answers_are_made_comparable(written, meant):
@@ -44,3 +47,14 @@ def test_one_reference_is_an_exact_match_and_none_is_refused():
     assert vqa_accuracy("cats", ["cat"]) == 0.0
     with pytest.raises(ValueError, match="`references` is empty"):
         vqa_accuracy("cat", [])
+
+
+@pytest.mark.parametrize("written", ["", "the", "...", "B"])
+def test_the_letter_of_an_option_equals_itself_only(written):
+    assert vqa_accuracy("(A).", ["A"]) == 1.0
+    assert vqa_accuracy(written, ["A"]) == 0.0
+
+
+@pytest.mark.parametrize(("people", "accuracy"), [(2, 1 / 3), (3, 2 / 3), (4, 1.0), (10, 1.0)])
+def test_few_people_who_agree_count_as_the_evaluation_server_counts_them(people, accuracy):
+    assert vqa_accuracy("cat", ["cat"] * people) == pytest.approx(accuracy)

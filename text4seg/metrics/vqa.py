@@ -2,7 +2,8 @@
 
 Source: VQA (arXiv 1505.00468), section 5, in the form of its evaluation server: the mean over leaving out one person at
 a time of min(1, how many of the others said the same / 3); both sides are first made comparable (case, punctuation,
-articles, number words). With a single reference answer it is an exact match.
+articles, number words). It is made for the ten answers of VQAv2: where two or three people answered, the 3 stays, and a
+right answer on which all agree has 1/3 or 2/3. With a single reference answer it is an exact match.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ _SIGNS = re.compile(r"[^\w\s.,:$'-]|[.,:](?!\d)|(?<!\d)[.,:]")
 def comparable(answer: str) -> str:
     """An answer without case, punctuation, articles and doubled blanks, number words as digits.
 
+    What would be left empty keeps its articles, and its punctuation if there is nothing else: the letter of an option
+    is an answer, and no other than an empty one equals an empty one.
+
     >>> comparable("  The TWO red-ish cars. ")
     '2 red-ish cars'
+    >>> comparable("(A)")
+    'a'
     """
     plain = _SIGNS.sub(" ", answer.casefold().replace("\u2019", "'"))
     plain = _INSIDE_NUMBER.sub(lambda sign: "" if sign.group() == "," else sign.group(), plain)
-    words = (_NUMBERS.get(word, word) for word in plain.split())
-    return " ".join(word for word in words if word not in _ARTICLES)
+    words = [_NUMBERS.get(word, word) for word in plain.split()]
+    named = [word for word in words if word not in _ARTICLES]
+    return " ".join(named or words) or answer.strip().casefold()
 
 
 def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
@@ -35,7 +42,7 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
 
     Args:
         answer: what was written.
-        references: what people answered, one entry a person.
+        references: what people answered, one entry a person; below four of them no answer of several people reaches 1.
 
     Raises:
         ValueError: without a reference.
