@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from text4seg.data.sources.photograph import ORIENTATION, as_annotated, header_size
+from text4seg.report.prediction import read_picture
 
 STORED = np.zeros((6, 10, 3), np.uint8)
 STORED[:3, :5] = (250, 0, 0)
 """The upper left quarter is red."""
+
+RESOLUTION_UNIT, DESCRIPTION = 0x0128, 0x010E
+ASCII, LONG, FLOAT = 2, 4, 11
+"""Tags, and types that they cannot be of."""
 
 
 def tagged(path: Path, orientation: int, mode: str = "RGB") -> Path:
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
     Image.fromarray(STORED).convert(mode).save(path, quality=100, subsampling=0, exif=tags)
+    return path
+
+
+def with_a_broken_field(path: Path, field: int, kind: int) -> Path:
+    """A picture to be turned to the right, one field of whose EXIF is of a type that it cannot be of."""
+    tags = Image.Exif()
+    tags[ORIENTATION], tags[RESOLUTION_UNIT], tags[DESCRIPTION] = 6, 2, "two words"
+    Image.fromarray(STORED).save(path, quality=100, subsampling="4:4:4", exif=tags)
+    data = bytearray(path.read_bytes())
+    entry = data.index(struct.pack(">H", field), data.index(b"MM\0*"))
+    struct.pack_into(">HI", data, entry + 2, kind, 1)
+    path.write_bytes(data)
     return path
 
 
@@ -45,6 +63,27 @@ def test_an_annotation_of_the_stored_size_takes_the_pixels_as_stored(tmp_path, o
 @pytest.mark.parametrize(("orientation", "size"), [(1, (10, 6)), (3, (10, 6)), (6, (10, 7)), (6, (5, 3))])
 def test_another_size_is_another_picture(tmp_path, orientation, size):
     assert as_annotated(tagged(tmp_path / "a.jpg", orientation), size) is None
+
+
+def test_a_tiff_whose_annotation_lies_as_it_is_stored_is_another_picture(tmp_path):
+    path = tagged(tmp_path / "a.tif", 6)  # every reader turns it
+    assert as_annotated(path, (10, 6)) == path
+    assert as_annotated(path, (6, 10)) is None
+
+
+@pytest.mark.parametrize(("field", "kind"), [(RESOLUTION_UNIT, LONG), (RESOLUTION_UNIT, ASCII), (DESCRIPTION, FLOAT)])
+def test_tags_that_nobody_asked_for_may_be_broken(tmp_path, field, kind):
+    path = with_a_broken_field(tmp_path / "a.jpg", field, kind)
+    shown = red(as_annotated(path, (10, 6)))
+    assert shown[:5, 3:].mean() > 0.9 > 0.1 > shown[5:].mean()
+    assert (shown == (np.asarray(read_picture(path))[..., 0] > 125)).all()
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_an_avif_with_a_broken_tag_is_named(tmp_path):
+    path = with_a_broken_field(tmp_path / "a.avif", DESCRIPTION, FLOAT)
+    with pytest.raises(ValueError, match=r"a\.avif: cannot be read as a picture"):
+        read_picture(path)
 
 
 @pytest.mark.parametrize(

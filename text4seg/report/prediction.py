@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from text4seg import templates
 from text4seg.data.image import FORMATS, to_rgb
 from text4seg.data.items import Item, Items
-from text4seg.data.sources.photograph import UNREADABLE
+from text4seg.data.sources.photograph import UNREADABLE, upright
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import OTHERS, Decoded, check_queries, paint, parse
@@ -63,7 +63,7 @@ def read_picture(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            return to_rgb(ImageOps.exif_transpose(picture))
+            return to_rgb(upright(picture))
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file.") from None
     except UNREADABLE as error:
