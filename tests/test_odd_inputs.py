@@ -115,6 +115,24 @@ def test_deep_pictures_keep_their_shades(tmp_path):
         assert len(np.unique(shades)) > 35
 
 
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, -3.4028235e38, 3.4e38])
+def test_a_value_that_is_no_shade_leaves_the_others_theirs(tmp_path, odd):
+    shades = np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)
+    shades[0, 7] = odd
+    Image.fromarray(shades).save(tmp_path / "map.tiff")
+    seen = np.asarray(read_picture(tmp_path / "map.tiff"))[..., 0]
+    assert seen[0, 7] == (255 if odd > 1 else 0)
+    assert abs(np.delete(seen.ravel(), 7) - np.delete(shades.ravel(), 7) * 255).max() <= 1
+
+
+@pytest.mark.parametrize("value", [0.3, -np.inf, np.nan])
+def test_one_value_everywhere_is_mid_grey(tmp_path, value):
+    Image.fromarray(np.full((30, 40), value, np.float32)).save(tmp_path / "flat.tiff")
+    (tmp_path / "flat.pgm").write_bytes(b"P5 40 30 65535\n" + np.full((30, 40), 30000, ">u2").tobytes())
+    for name in ("flat.tiff", "flat.pgm"):
+        assert 100 < np.asarray(read_picture(tmp_path / name)).mean() < 150
+
+
 def test_what_is_no_picture_is_named(run, tmp_path, capsys):
     text, empty = tmp_path / "notes.txt", tmp_path / "empty.png"
     text.write_text("no picture")

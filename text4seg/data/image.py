@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from text4seg.data.sources.photograph import DAMAGED
@@ -17,6 +18,8 @@ FORMATS = (*PHOTOGRAPHS, "PPM", "JPEG2000", "TGA", *_AVIF)
 """What is read as a picture beyond what sources hand over: `predict` takes whatever people have."""
 MAX_PIXELS = 64_000_000
 """A header that promises more is refused unread (decompression bombs)."""
+NO_DATA = 1e38
+"""From here on a float is no shade: infinity, or the lowest there is (-3.4e38), which stands for "not measured"."""
 
 
 def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, least: int | None = None) -> Image.Image:
@@ -46,14 +49,22 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, least: int 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any picture to RGB; 16-bit and floating-point greys are scaled, where Pillow would cut them off at 255.
 
-    The range is the format's for integers (65535), the picture's own for 32-bit values.
+    The range is the format's for 16-bit integers (65535), the picture's own for 32-bit values: of those that are
+    numbers, so that one infinity, or the lowest float that maps write where nothing was measured, darkens nothing else.
+    A picture of one such value is mid-grey.
     """
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image.convert("RGB")
-    grey = np.nan_to_num(np.asarray(image, np.float64))
-    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (float(grey.min()), float(grey.max()))
-    scaled = (grey - low) / max(high - low, 1e-12) * 255
-    return Image.fromarray(scaled.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    grey = np.asarray(image, np.float64)
+    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else _range(grey)
+    scaled = (grey - low) / (high - low) * 255 if high > low else np.full_like(grey, 128)
+    return Image.fromarray(np.nan_to_num(scaled).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+
+
+def _range(grey: NDArray[np.float64]) -> tuple[float, float]:
+    """Lowest and highest of the values that mean something; (0, 0) where none does."""
+    known = grey[np.abs(grey) < NO_DATA]
+    return (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
 
 
 def cropped(image: bytes | Path, box: tuple[int, int, int, int], name: str, quality: int = 90) -> bytes:
