@@ -69,6 +69,16 @@ def test_by_hand():
     assert scores["ceiling_all_others"] == 0.5
 
 
+def test_an_answer_in_words_of_its_own_marks_nothing():
+    board = ScoreBoard()
+    item = square(0, 0, 4)
+    put(board, item, perfect(item).replace("red car", "lorry"))
+    assert board.compute()["all_others"] == 1.0
+    put(board, item, perfect(item).replace("red car", "lorry", 1))
+    scores = board.compute()
+    assert (scores["all_others"], scores["unmatched"], scores["T-acc"]) == (0.5, 1.0, 0.5)
+
+
 def square(top: int, left: int, side: int, **changes) -> FakeItem:
     """A square target on 8 x 8 pixels; the grid has a cell a pixel."""
     mask = np.zeros((8, 8), np.uint8)

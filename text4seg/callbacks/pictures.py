@@ -18,7 +18,7 @@ def sheet_entry(scored: Scored) -> Entry:
     """One row of a sheet: picture, truth, prediction; question, IoU with its ceiling, and the parser's verdict."""
     item, decoded, score = scored
     note = f"IoU {score.iou:.2f} (ceiling {score.ceiling:.2f}), {decoded.status}"
-    note += ", all others" if score.tally.all_others else ""
+    note += ", nothing marked" if score.tally.all_others else ""
     note += ", label not asked for" if score.tally.unmatched else ""
     panels: dict[str, NDArray[np.generic]] = {"truth": item.mask, "prediction": score.mask}
     return Entry(open_picture(item.image), panels, item.question, note, tuple(item.labels))

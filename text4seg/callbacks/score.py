@@ -22,7 +22,7 @@ COLLAPSE = 0.5
 
 
 def collapsed(scores: dict[str, float]) -> bool:
-    """Whether most answers say `others` everywhere although something is there (unseen by small grids not counted)."""
+    """Whether most answers mark nothing although something is there (unseen by small grids not counted)."""
     rightly = scores.get("ceiling_all_others", 0.0)
     return scores.get("all_others", 0.0) - rightly > COLLAPSE * (1 - rightly)
 
@@ -105,7 +105,7 @@ class Score(Callback):
         self.kept += scored[: self.keep - len(self.kept)]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute and log the scores; warn when the model answers `others` everywhere."""
+        """Compute and log the scores; warn when the model marks nothing anywhere."""
         if trainer.sanity_checking:
             return
         scores = self.board.compute()
@@ -117,7 +117,7 @@ class Score(Callback):
             warnings.warn("not one validation item could be scored: this run gets no scores.", stacklevel=2)
         if trainer.is_global_zero and collapsed(scores):
             warnings.warn(
-                f"{scores['all_others']:.0%} of the validation answers say 'others' everywhere, where "
+                f"{scores['all_others']:.0%} of the validation answers mark nothing that was asked for, where "
                 f"{scores['ceiling_all_others']:.0%} should: the model has not found the picture yet, or has "
                 "collapsed. Early in training this is common; if it stays, let image tokens name their cells "
                 "(loss.cells=1 loss.counts=1 model.image_place=last) or lower the learning rate.",

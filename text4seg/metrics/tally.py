@@ -36,7 +36,7 @@ class Tally:
         asked: how many labels were asked for, ``others`` included.
         task: template family of the question.
         status: the parser's verdict.
-        all_others: readable, and every cell says ``others``.
+        all_others: readable, and no cell holds a label that was asked for: ``others``, or words of its own.
         perfect_all_others: the same of the perfect grid.
         unmatched: some cell names a label that was not asked for.
         views: measures by whose mask it is: ``""`` the answer, ``ceiling_`` the perfect grid, ``coarse_`` the answer
@@ -116,7 +116,7 @@ def tally(
         asked=asked,
         task=target.task,
         status=preds.status,
-        all_others=preds.status != "invalid" and not bool(ids.any()),
+        all_others=preds.status != "invalid" and not bool(((ids > 0) & (ids < asked)).any()),
         perfect_all_others=not bool(best.ids.any()),
         unmatched=bool((ids >= asked).any()),
         views=views,
