@@ -7,6 +7,7 @@ Axis legend: B prompts, L tokens, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 def chance(logits_V: Tensor, token: int) -> float:
     """The probability of a token."""
     return float(torch.softmax(logits_V.float(), -1)[token])
+
+
+def written(confidence: float | None) -> float | None:
+    """A confidence as files hold it; None where nobody knows, and where the model's own numbers were none.
+
+    >>> written(1 / 3), written(math.nan)
+    (0.333333, None)
+    """
+    return None if confidence is None or math.isnan(confidence) else round(confidence, 6)
 
 
 class Chances(LogitsProcessor):

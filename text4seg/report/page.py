@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from text4seg.decoding.settings import OFF
+
 from .overlay import palette
 from .table import MEANINGS
 
@@ -197,12 +199,14 @@ def _answers(report: Report) -> str:
     statuses = [[escape(name), str(n), f"{n / items:.1%}"] for name, n in report["statuses"].items()]
     repairs = [[escape(name), str(n)] for name, n in report["repairs"].items()]
     tables = _table(["status", "answers", ""], statuses, (1, 2))
-    outside = report["left_language"]
     per_mask = [[f"{name} a mask", f"{value:.4g}"] for name, value in report["timing"]["per_mask"].items()]
-    kept = ["left the language of descriptors", f"{outside} ({outside / items:.1%})"]
+    outside = report["left_language"]
+    kept = [["left the language of descriptors", f"{outside} ({outside / items:.1%})"]]
+    if report["settings"].get("decoding", {}).get("grammar") == OFF:  # nobody looked
+        kept = []
     known = {name: value for name, value in report["confidence"].items() if value is not None}
     sure = [[SURE[name], f"{value:.3f}"] for name, value in known.items()]
-    tables += _table(["decoding", ""], [*per_mask, kept, *sure], (1,))
+    tables += _table(["decoding", ""], [*per_mask, *kept, *sure], (1,))
     tables += _table(["most frequent repairs", "times"], repairs, (1,)) if repairs else ""
     left = [[escape(line)] for line in report["left_out"]]
     return f'<div class="cols">{tables}</div>' + (_table(["left out: cannot be read"], left) if left else "")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from text4seg.decoding.confidence import written
 from text4seg.descriptors import Decoded
 from text4seg.metrics.board import ItemScore
 from text4seg.metrics.tally import to_json
@@ -61,7 +62,7 @@ def record(
         "text": decoded.text,
         "tokens": tokens,
         "left": left,
-        "confidence": confidence if confidence is None else round(confidence, 6),
+        "confidence": written(confidence),
         "predicted": [{"label": item.labels[i], **coco_rle(score.mask == i)} for i in found],
         "tally": to_json(score.tally),
     }
