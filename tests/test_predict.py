@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +138,45 @@ def test_a_broken_picture_is_named_and_the_others_go_on(tmp_path, run, picture, 
     assert len(list(out.iterdir())) == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems know letters only")
+def test_names_that_are_no_text_or_very_long_are_written_too(tmp_path, run, picture, capsys):
+    paths = [tmp_path / os.fsdecode(name) for name in (b"bad\xff.jpg", b"x" * 240 + b".jpg")]
+    for path in paths:
+        path.write_bytes(jpeg(30, 50))
+    out = tmp_path / "out"
+    asked = [*map(str, (*paths, picture)), "--run", str(run), "--query", "a cat", "--out", str(out)]
+    for _ in range(2):
+        assert main(asked) == 0
+        assert "bad\\udcff.jpg" in capsys.readouterr().out
+    stems = ("bad", "my photo", "x" * 120)
+    assert sorted(path.name for path in out.glob("*.json")) == [f"{stem}-a-cat.json" for stem in stems]
+    assert json.loads((out / "bad-a-cat.json").read_text(encoding="utf-8"))["image"] == str(paths[0])
+
+
+def test_an_answer_that_cannot_be_written_is_named_and_the_others_go_on(tmp_path, run, picture, capsys):
+    twin, out = tmp_path / "twin.jpg", tmp_path / "out"
+    twin.write_bytes(jpeg(20, 20))
+    (out / "twin-a-cat.mask.png").mkdir(parents=True)
+    assert main([str(twin), str(picture), "--run", str(run), "--query", "a cat", "--out", str(out)]) == 1
+    shown = capsys.readouterr()
+    assert f"error: {twin}: " in shown.err
+    assert "my photo.jpg" in shown.out
+    assert (out / "my photo-a-cat.json").exists()
+
+
+def test_one_relative_name_in_two_working_directories_is_two_files(tmp_path, run, monkeypatch):
+    out = tmp_path / "out"
+    for number, name in enumerate(("a", "b", "a")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "photo.jpg").write_bytes(jpeg(20 + number, 20))
+        monkeypatch.chdir(tmp_path / name)
+        assert main(["photo.jpg", "--run", str(run), "--query", "a cat", "--out", str(out)]) == 0
+    assert {path.name: Image.open(path).height for path in out.glob("*.mask.png")} == {
+        "photo-a-cat.mask.png": 22,
+        "photo-a-cat-2.mask.png": 21,
+    }
+
+
 def test_two_files_of_one_name_do_not_overwrite_each_other(tmp_path, run, picture):
     (tmp_path / "b").mkdir()
     twin = tmp_path / "b" / picture.name
@@ -171,10 +212,12 @@ def test_another_grid_can_be_asked_for(tmp_path, run, picture):
     [
         ({"run": "nowhere"}, "does not exist"),
         ({"run": "."}, "no config.yaml"),
+        ({"run": "my photo.jpg"}, "is a file"),
         ({"query": "a|b"}, "separator"),
         ({"query": "others"}, "'others' cannot be asked for"),
         ({"which": "middle"}, "best, last, base"),
         ({"which": "last"}, "no last weights"),
+        ({"out": "my photo.jpg"}, "--out must be a folder, but my photo.jpg is a file"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_loaded(tmp_path, run, picture, capsys, monkeypatch, change, message):

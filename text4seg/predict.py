@@ -4,7 +4,8 @@
     python -m text4seg.predict IMAGE... --run RUN --query cat --query dog --together
 
 For each picture and query DIR gets an overlay PNG, a mask PNG and a JSON with the COCO RLE, box, area, the raw text
-and its status. A picture that cannot be read is named and skipped; the exit code is then 1.
+and its status. A picture that cannot be read, or whose answer cannot be written, is named and skipped; the exit code is
+then 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from text4seg.decoding.settings import ENGINES, GRAMMARS
 from text4seg.descriptors import check_queries
-from text4seg.mistakes import guarded
+from text4seg.mistakes import guarded, reason
 from text4seg.report.run import check_run
 
 
@@ -58,6 +59,8 @@ def grid_size(text: str) -> tuple[int, int]:
 def _predict(given: argparse.Namespace) -> int:
     check_run(given.run, given.which)
     check_queries(given.query)
+    if given.out.exists() and not given.out.is_dir():
+        raise ValueError(f"--out must be a folder, but {given.out} is a file: give another name.")
     missing = [path for path in given.images if not path.is_file()]
     for path in missing:
         what = "is a folder; name the pictures in it, e.g. DIR/*.jpg" if path.is_dir() else "there is no such file"
@@ -71,6 +74,7 @@ def _predict(given: argparse.Namespace) -> int:
     from text4seg.report.evaluation import SPREAD, place
     from text4seg.report.prediction import predict, read_picture, write_prediction
     from text4seg.report.run import load_run
+    from text4seg.report.table import printable
 
     config, backbone = load_run(given.run, given.which, given.device == SPREAD)
     place(backbone, given.device)
@@ -83,15 +87,14 @@ def _predict(given: argparse.Namespace) -> int:
             continue
         try:
             picture = read_picture(path)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
+            for found in predict(backbone, config, picture, given.query, given.grid, decoding, given.together):
+                written = write_prediction(found, picture, path, given.out)
+                area, seconds = f"{found.mask.mean():.1%}", f"{found.cost['seconds']:.2f}"
+                cells = (path.name, found.query, found.decoded.status, area, seconds, str(written))
+                table.add_row(*(Text(printable(cell)) for cell in cells))  # names and words are no markup
+        except (ValueError, OSError) as error:
+            print(f"error: {path}: {reason(error).removeprefix(f'{path}: ')}", file=sys.stderr)
             skipped += 1
-            continue
-        for found in predict(backbone, config, picture, given.query, given.grid, decoding, given.together):
-            written = write_prediction(found, picture, path, given.out)
-            area, seconds = f"{found.mask.mean():.1%}", f"{found.cost['seconds']:.2f}"
-            cells = (path.name, found.query, found.decoded.status, area, seconds, str(written))
-            table.add_row(*map(Text, cells))  # names and words are no markup
     if table.rows:
         Console().print(table)
     return 1 if skipped else 0

@@ -6,6 +6,7 @@ Axis legend: H, W pixels of the picture.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from text4seg import templates
 from text4seg.data.image import FORMATS, to_rgb
 from text4seg.data.items import Item, Items
 from text4seg.data.sources.photograph import UNREADABLE, upright
+from text4seg.decoding.confidence import written
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import OTHERS, Decoded, check_queries, paint, parse
@@ -30,6 +32,9 @@ from .overlay import overlay
 if TYPE_CHECKING:
     from text4seg.config import Config
     from text4seg.models.backbone import Backbone
+
+LONGEST_STEM, LONGEST_SLUG = 120, 60
+"""Bytes of a file's name that come from a picture's name and from a query: with what follows, below the usual 255."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +111,7 @@ def predict(
     found = []
     answers = respond(backbone, prompts, items, decoding)
     cost = answers.counts.per_mask(len(items))
-    sure = (round(confidence, 6) for confidence in answers.confidence)
+    sure = map(written, answers.confidence)
     for group, item, text, left, confidence in zip(groups, items, answers.texts, answers.left, sure, strict=True):
         decoded = parse(text, (rows, cols), item.codec, group)
         painted = paint(decoded.grid, (picture.height, picture.width), decoding.paint)
@@ -139,20 +144,23 @@ def _item(task: str, queries: Sequence[str], picture: Image.Image, size: tuple[i
 def write_prediction(found: Prediction, picture: Image.Image, source: Path, folder: Path) -> Path:
     """Write ``STEM-QUERY.overlay.png``, ``.mask.png`` and ``.json``, not over those of another file or query.
 
+    Of a long name the beginning stands for it, and bytes that are no UTF-8 fall away; the JSON has all of it.
+
     Returns:
         the path of the JSON, which holds query, question, status, repairs, text, what it cost, COCO RLE, box and area.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    base = f"{source.stem}-{slug(found.query)}"
+    origin = str(source.resolve())  # a relative name is another file in another working directory
+    base = f"{_beginning(source.stem, LONGEST_STEM) or 'picture'}-{slug(found.query)}"
     path, number = folder / f"{base}.json", 1
-    while path.exists() and _of(path) != (str(source), found.query):
+    while path.exists() and _of(path) != (origin, found.query):
         number += 1
         path = folder / f"{base}-{number}.json"
     stem = path.with_suffix("").name
     overlay(picture, found.mask).save(folder / f"{stem}.overlay.png")
     Image.fromarray(found.mask.astype(np.uint8) * 255).save(folder / f"{stem}.mask.png")
     report = {
-        "image": str(source),
+        "image": origin,
         "query": found.query,
         "question": found.question,
         "status": found.decoded.status,
@@ -164,7 +172,8 @@ def write_prediction(found: Prediction, picture: Image.Image, source: Path, fold
         "per_mask": found.cost,
         **coco_rle(found.mask),
     }
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a letter of a name as JSON escapes it
     return path
 
 
@@ -178,10 +187,15 @@ def _of(path: Path) -> tuple[str, str] | None:
 
 
 def slug(text: str) -> str:
-    """A text as part of a file name, at most 60 bytes of it.
+    """A text as part of a file name, at most :data:`LONGEST_SLUG` bytes of it.
 
     >>> slug("The dog, on the left!")
     'the-dog-on-the-left'
     """
     plain = re.sub(r"[^\w]+", "-", text.lower()).strip("-")
-    return plain.encode()[:60].decode(errors="ignore").strip("-") or "query"
+    return _beginning(plain, LONGEST_SLUG).strip("-") or "query"
+
+
+def _beginning(text: str, most: int) -> str:
+    """Whole letters of at most so many bytes; bytes of a file's name that are no UTF-8 are none."""
+    return os.fsencode(text)[:most].decode("utf-8", "ignore")

@@ -18,6 +18,7 @@ from text4seg.data.types import Sample, ignore_value
 from text4seg.descriptors import OTHERS, encode, paint, rasterize
 
 from .sheet import Entry, draw_sheet, wrap
+from .table import printable
 
 SIDE = 224
 SHOWN = 30
@@ -28,12 +29,7 @@ def damage_text(folder: Path, found: Sequence[str]) -> str:
     """What `text4seg.data.shards.verify.verify` found, for printing."""
     more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     heading = f"{folder}: {f'damaged, {len(found)} findings' if found else 'whole'}"
-    return "\n  ".join([heading, *map(_printable, found[:SHOWN]), *more])
-
-
-def _printable(text: str) -> str:
-    """What a shard says, with the characters spelled out that would steer a terminal."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return "\n  ".join([heading, *map(printable, found[:SHOWN]), *more])
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -55,7 +51,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         "fingerprint": summary["fingerprint"],
     }
     for name, value in facts.items():
-        table.add_row(name, Text(_printable(value)))  # what a shard says is no markup
+        table.add_row(name, Text(printable(value)))  # what a shard says is no markup
     if summary["unreadable"]:
         table.add_row("unreadable", f"{summary['unreadable']} records; `verify` names them", style="red")
     return table

@@ -25,7 +25,7 @@ MEANINGS = {
     "ok": "answers well formed",
     "repaired": "answers mended by the parser",
     "invalid": "answers that cannot be read",
-    "all_others": "answers that see nothing",
+    "all_others": "answers that mark nothing asked for",
     "unmatched": "answers with a label nobody asked for",
 }
 """The lines in their order; names a run does not have are left out."""
@@ -61,6 +61,15 @@ def _write(name: str, value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if "IoU" in name else f"{value:.1%}"
+
+
+def printable(text: str) -> str:
+    """A text from elsewhere, with the characters spelled out that steer a terminal or that it cannot show.
+
+    >>> printable("a\\x1b[2J")
+    'a\\\\x1b[2J'
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def class_table(ious: Mapping[str, float], most: int = 40) -> Table:
