@@ -50,7 +50,7 @@ def _demo(config: Config) -> int:
     from text4seg.training.folder import choose
 
     check(config)
-    console, start = Console(), time.perf_counter()
+    console, start = Console(markup=False), time.perf_counter()  # names of folders are no markup
     run = choose(config)
     assert config.data.val.build is not None
     recipe = replace(

@@ -96,11 +96,11 @@ def _fit(config: Config, run: Path, accept: bool = False) -> int:
     from text4seg.training.fit import fit
 
     # Every process of a node runs this door; one of them talks.
-    console = Console(quiet=local_rank() != 0)
+    console = Console(quiet=local_rank() != 0, markup=False)  # names of folders are no markup
     done = fit(config, run, console, accept)
     if done.skipped:
         example = f", e.g. {done.reasons[0]}" if done.reasons else "; logs/steps.csv says at which steps"
-        console.print(f"skipped {done.skipped} broken or too long records{example}", style="yellow", markup=False)
+        console.print(f"skipped {done.skipped} broken or too long records{example}", style="yellow")
     if done.left_out:
         console.print(f"left out {done.left_out} steps whose loss or gradient was no number", style="yellow")
     if done.steps < done.planned:

@@ -58,7 +58,7 @@ def _train(config: Config, out: Path, steps: int) -> int:
     from text4seg.data.datamodule import ShardDataModule
     from text4seg.models.registry import load_backbone
 
-    console = Console()
+    console = Console(markup=False)
     backbone = load_backbone(replace(config.model, path="random"))
     data = ShardDataModule(config.data, backbone.processor, config.seed)
     data.prepare_data()
