@@ -204,6 +204,27 @@ def test_mistakes_of_the_other_commands_are_told(folder, capsys, words):
     assert capsys.readouterr().err.startswith("error:")
 
 
+def test_a_file_is_no_folder_of_shards(folder, capsys):
+    assert main(["verify", str(folder / "index.json")]) == 1
+    assert main(["inspect", str(folder / "index.json")]) == 2
+    shown = capsys.readouterr()
+    for text in (shown.out, shown.err):
+        assert f"index.json is a file; expected the folder of the shards, which may be {folder}" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max-length", "-3"], "--max-length must be 1 or more, got -3"),
+        (["--max-length", "0"], "--max-length must be 1 or more, got 0"),
+        (["--set", "data.codec=full"], "--set data.codec=full changes a configuration: name it with --config"),
+    ],
+)
+def test_stats_refuses_what_it_would_not_follow(folder, capsys, words, message):
+    assert main(["stats", str(folder), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_verify_of_nothing_is_damage(tmp_path, capsys):
     assert main(["verify", str(tmp_path / "nowhere")]) == 1
     assert "does not exist" in capsys.readouterr().out

@@ -53,9 +53,12 @@ def _grammar(given: argparse.Namespace) -> int:
 
 def _export(given: argparse.Namespace) -> int:
     check_run(given.run, given.which)
-    from text4seg.report.export import export
+    if given.grid:
+        raise ValueError("--grid is for --grammar LABEL: an export of weights has no grid. Take it away.")
+    from text4seg.report.export import check_export, export
     from text4seg.report.run import load_run
 
+    check_export(given.out, given.dtype)
     config, backbone = load_run(given.run, given.which, whole=True)
     export(backbone, given.out, given.dtype)
     kind = type(backbone.model).__name__

@@ -162,8 +162,11 @@ def _stats(given: argparse.Namespace) -> int:
     from text4seg.data.shards.stats import statistics
     from text4seg.report.statistics import plot, statistics_table
 
-    if given.limit is not None and given.limit < 1:
-        raise ValueError(f"--limit must be 1 or more, got {given.limit}.")
+    for name, value in (("--limit", given.limit), ("--max-length", given.max_length)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}.")
+    if given.set and not given.config:
+        raise ValueError(f"--set {given.set[0]} changes a configuration: name it with --config FILE.")
     if min(given.grids) < 1 or max(given.grids) > 1024:
         raise ValueError(f"--grids must be 1 to 1024 cells a side, got {given.grids}.")
     tokens, training, longest = len, None, given.max_length or 2048

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+import text4seg.report.run
 from text4seg.config import Config, to_yaml
 from text4seg.decoding.language.serving import ebnf
 from text4seg.descriptors import answer, max_text
@@ -52,6 +54,30 @@ def test_the_question_names_the_format_where_the_run_was_trained_with_it(run):
             json.loads((out / name).read_text())["messages"][0]["content"][1]["text"] for out in (plain, hinted)
         )
         assert longer == question + " (2x3 full)"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "new", "--grid", "2x3"], "--grid is for --grammar"),
+        (["--out", "new", "--dtype", "int8"], "`dtype` must be one of float32, bfloat16, float16, got 'int8'"),
+        (["--out", "."], "got '.': give a name"),
+        (["--out", "full"], "full is not empty"),
+        (["--out", "full/file"], "full/file is a file"),
+        (["--out", "full/file/new"], "full/file is a file"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused_before_the_model_is_loaded(
+    run, tmp_path_factory, capsys, monkeypatch, words, message
+):
+    (run / "adapter").mkdir()
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    if "." not in words:
+        Path("full").mkdir()
+        Path("full/file").touch()
+    monkeypatch.setattr(text4seg.report.run, "load_run", lambda *_, **__: pytest.fail("loaded a model"))
+    assert main(["--run", str(run), *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("label", "message"), [("a|b", "separator"), ("others", "'others' cannot be asked for")])

@@ -15,6 +15,23 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+def check_export(folder: Path, dtype: str) -> None:
+    """Refuse what cannot be exported, before a model is loaded for it.
+
+    Raises:
+        ValueError: the folder is there and not empty, has no name, is a file or would lie in one; or an unknown dtype.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    if not folder.name:  # the folder one is in would be another after it was written
+        raise ValueError(f"the export needs a folder of its own, got {str(folder)!r}: give a name, e.g. exported.")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file: give a new folder.")
+    if there == folder and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty: give a new folder, or empty this one first.")
+
+
 def export(backbone: Backbone, folder: Path, dtype: str = "float32") -> None:
     """Fold the adapter into the weights, where there is one, and save model and processor.
 
@@ -26,13 +43,10 @@ def export(backbone: Backbone, folder: Path, dtype: str = "float32") -> None:
         dtype: what the weights are stored in; one of `DTYPES`.
 
     Raises:
-        ValueError: the folder is there and not empty, or an unknown dtype.
+        ValueError: see :func:`check_export`.
         OSError: it cannot be written, e.g. because the disk is full; then there is no half of it.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty: give a new folder, or empty this one first.")
+    check_export(folder, dtype)
     merge = getattr(backbone.model, "merge_and_unload", None)
     if merge is not None:
         backbone.model = merge()

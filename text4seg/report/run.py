@@ -30,7 +30,7 @@ def check_run(run: str | Path, which: str = "best") -> Path:
     if which not in WHICH:
         raise ValueError(f"`which` must be one of {', '.join(WHICH)}, got {which!r}.")
     if not (folder / "config.yaml").is_file():
-        what = "has no config.yaml" if folder.is_dir() else "does not exist"
+        what = "has no config.yaml" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
         raise ValueError(
             f"`run` must be a folder that `python -m text4seg.fit` wrote, but {folder} {what}: give the folder that "
             "fit named at its end (run_dir)."

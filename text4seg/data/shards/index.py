@@ -79,8 +79,10 @@ class Index:
         """Read `index.json`.
 
         Raises:
-            ValueError: there is none (the folder is missing, or its build was killed), or it cannot be read.
+            ValueError: there is none (the folder is missing or a file, or its build was killed), or it cannot be read.
         """
+        if isinstance(folder, Path) and folder.is_file():
+            raise ValueError(f"{folder} is a file; expected the folder of the shards, which may be {folder.parent}.")
         path = folder / NAME
         if not path.is_file():
             what = "has no index.json: its build did not finish" if folder.is_dir() else "does not exist"
