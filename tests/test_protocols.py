@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_a_protocol_names_what_exists_and_leaves_nothing_to_chance(path):
         return
     assert asked.fixed_template
     assert asked.phrases == "all" or (asked.every and asked.others_listed == 1.0)
+
+
+@pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)
+def test_a_call_on_another_split_writes_to_a_place_of_its_own(path):
+    told = path.read_text()
+    split = re.search(r"build\.options\.split=(\w+)", told)
+    assert split is None or re.search(rf"name=\S+_{split[1]}\b", told)
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
