@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from text4seg.report.coco import coco_rle
 from text4seg.report.overlay import overlay, palette
-from text4seg.report.sheet import Entry, draw_sheet, wrap
+from text4seg.report.sheet import Entry, draw_sheet, spread, wrap
 from text4seg.report.table import MEANINGS, class_table, score_table
 
 
@@ -36,6 +38,14 @@ def test_overlay_tints_the_mask_and_nothing_else():
 def test_overlay_takes_pictures_of_any_mode(mode):
     drawn = overlay(Image.new(mode, (8, 6)), np.ones((6, 8), bool), outline=0)
     assert (drawn.mode, drawn.size) == ("RGB", (8, 6))
+
+
+@pytest.mark.parametrize(("count", "most"), [(0, 12), (5, 12), (12, 12), (23, 12), (1000, 12), (7, 0)])
+def test_a_sheet_shows_items_from_all_over_the_set(count, most):
+    drawn = spread(count, most)
+    assert len(set(drawn)) == len(drawn) == min(count, most)
+    steps = {after - before for before, after in pairwise([*drawn, count])} if drawn else {0}
+    assert max(steps) - min(steps) <= 1
 
 
 def test_overlay_refuses_a_mask_of_another_size():

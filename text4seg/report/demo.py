@@ -11,7 +11,7 @@ from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
 from text4seg.report.overlay import open_picture
 from text4seg.report.record import stored_mask
-from text4seg.report.sheet import Entry, draw_sheet
+from text4seg.report.sheet import Entry, draw_sheet, spread
 
 Place = tuple[str, int]
 
@@ -30,7 +30,7 @@ def demo_sheet(shards: Path, evaluations: Mapping[str, Path], out: Path, most: i
     """
     answers = {heading: _answers(folder / "items.jsonl") for heading, folder in evaluations.items()}
     places = list(next(iter(answers.values())))
-    wanted = places[:: max(1, len(places) // most)][:most]
+    wanted = [places[number] for number in spread(len(places), most)]
     samples = {}
     for entry in Index.load(shards).shards:
         for record in records(shards / entry.name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from .overlay import open_picture, overlay
 from .page import Card, page
 from .questions import Questions
 from .record import stored_mask
-from .sheet import Entry, draw_sheet
+from .sheet import Entry, draw_sheet, spread
 
 Line = Mapping[str, Any]
 HEIGHT, WIDEST = 168, 300
@@ -38,7 +37,7 @@ def draw_evaluation(
         sheet: items on the sheet, spread evenly over the set.
         gallery: most items in the report; the worst two thirds of that many, and others from there upwards.
     """
-    drawn = sorted(random.Random(0).sample(range(len(lines)), min(sheet, len(lines))))
+    drawn = spread(len(lines), sheet)
     shown = choose(lines, gallery)
     entries, cards = {}, {}
     wanted = {_place(lines[number]): number for number in {*drawn, *shown}}
@@ -76,7 +75,7 @@ def _items(questions: Questions) -> Iterator[tuple[tuple[str, int, int | None], 
 
 def _entry(item: Item, line: Line) -> Entry:
     note = f"IoU {line['iou']:.2f} (ceiling {line['ceiling']:.2f}), {line['status']}"
-    note += ", all others" if line["tally"]["all_others"] else ""
+    note += ", nothing marked" if line["tally"]["all_others"] else ""
     note += ", label not asked for" if line["unmatched"] else ""
     panels = {"truth": item.mask, "prediction": stored_mask(dict(line), item.mask.shape)}  # type: ignore[dict-item]
     return Entry(open_picture(item.image), panels, item.question, note, tuple(item.labels))  # type: ignore[arg-type]

@@ -39,6 +39,16 @@ class Entry:
     labels: tuple[str, ...] = ()
 
 
+def spread(count: int, most: int) -> list[int]:
+    """Numbers of the entries to draw, at most so many, spread evenly over a set.
+
+    >>> spread(10, 4)
+    [0, 2, 5, 7]
+    """
+    drawn = min(count, most)
+    return [i * count // drawn for i in range(drawn)]
+
+
 def draw_sheet(entries: Sequence[Entry], columns: int = 2, side: int = 224) -> Image.Image:
     """Draw entries in a grid.
 
