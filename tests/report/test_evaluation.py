@@ -220,6 +220,7 @@ def test_answers_of_another_number_of_threads_are_kept(tmp_path, run):
     assert len(asked) == 2
     report = json.loads((tmp_path / "eval" / "val" / "report.json").read_text())
     assert report["timing"]["hardware"]["threads"] == threads + 1
+    assert report["settings"]["decoding"]["grammar"] == "report", "what the run decided is told, too"
     assert "hardware" not in report["stamp"], "what differs with the machine stands in the timing"
 
 

@@ -41,7 +41,7 @@ from .questions import Batch, Questions
 from .ranks import join, same_for_all, wait_for_all
 from .record import record
 from .run import load_run
-from .settings import EvaluateSettings
+from .settings import DecodingChanges, EvaluateSettings
 from .stamp import made_on, made_with
 from .summary import summarise
 from .words import TEXT, apart, word_record, word_summary
@@ -149,7 +149,8 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
             "device": str(examiner.device),
             "hardware": made_on(),
         }
-        found = _conclude(settings, questions, log, count, how)
+        told = replace(settings, decoding=DecodingChanges(**vars(examiner.decoding)))  # also what the run decided
+        found = _conclude(told, questions, log, count, how)
         log.remove()
     return found
 
