@@ -117,7 +117,8 @@ def _why_none(first: Mapping[Place, Line], second: Mapping[Place, Line]) -> str:
     wordings = [sorted({str(place[2]) for place in lines}) for lines in (first, second)]
     if wordings[0] != wordings[1] and {place[:2] for place in first} & {place[:2] for place in second}:
         return (
-            "the two evaluations asked in other wordings ({} and {}; None: as stored): score both with one `wording`."
+            f"the two evaluations asked in other wordings ({wordings[0]} and {wordings[1]}; None: as stored): score "
+            "both with one `wording`."
         )
     return "the two evaluations have no question in common: score both runs on the same set."
 
