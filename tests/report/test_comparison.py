@@ -78,9 +78,11 @@ def test_another_target_of_the_same_picture_is_refused_and_other_answers_about_o
         compare(first, elsewhere)
 
 
-@pytest.mark.parametrize("damage", ['{"a": 1}', "[]", "null", '{"key": "k1", "tu', "\0\0\0"])
-def test_a_damaged_line_is_named(tmp_path, damage):
-    (tmp_path / "items.jsonl").write_text(json.dumps(line(0, 1.0, "p")) + "\n" + damage + "\n")
+@pytest.mark.parametrize("end", ["\n", ""], ids=["ended", "cut"])
+@pytest.mark.parametrize("damage", ['{"a": 1}', "[]", "null", '{"key": "k1", "tu', "\0\0\0", "\udcff"])
+def test_a_damaged_line_is_named(tmp_path, damage, end):
+    text = json.dumps(line(0, 1.0, "p")) + "\n" + damage + end
+    (tmp_path / "items.jsonl").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=r"items\.jsonl, line 2 is no answer .*evaluate again"):
         read_items(tmp_path)
 

@@ -238,13 +238,15 @@ def test_an_edited_file_of_synonyms_makes_it_another_evaluation(tmp_path, run):
     assert len(asked) == 4
 
 
-def test_a_damaged_batch_is_answered_again(tmp_path, run):
+@pytest.mark.parametrize("spoilt", [lambda line: b"\0" * 40, lambda line: line.replace(b"Segment", b"Segm\xffnt")])
+def test_a_damaged_batch_is_answered_again(tmp_path, run, spoilt):
     items = [quarter(i) for i in range(4)]
     settings = EvaluateSettings(run=str(tmp_path), device="cpu", ahead=1)
     run(items, [good(item) for item in items])
     log = stopped(settings, after=4)
-    head, _, second, _ = log.read_text().split("\n")
-    log.write_text("\n".join([head, "\0" * 40, second, ""]))
+    head, first, second, _ = log.read_bytes().split(b"\n")
+    log.write_bytes(b"\n".join([head, spoilt(first), second, b""]))
+    assert spoilt(first) != first
     asked = run(items, [good(item) for item in items[:2]])
     assert evaluation.evaluate_run(settings).items == 4
     assert asked == [item.question for item in items[:2]]

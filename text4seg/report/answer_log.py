@@ -103,11 +103,11 @@ class AnswerLog:
 
     def _batches(self, path: Path) -> list[Answered] | None:
         """The batches that a file holds from the first letter to the last; None when it is another evaluation's."""
-        head, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] or [""]
-        return [batch for line in lines if (batch := _batch(line))] if head == self._head else None
+        head, *lines = path.read_bytes().split(b"\n")[:-1] or [b""]
+        return [batch for line in lines if (batch := _batch(line))] if head == self._head.encode() else None
 
 
-def _batch(line: str) -> Answered | None:
+def _batch(line: bytes) -> Answered | None:
     """The batch of a line; None when the line is damaged."""
     try:
         return Answered(**json.loads(line))

@@ -57,7 +57,7 @@ def read_items(folder: Path) -> dict[Place, Line]:
         )
     path = found / "items.jsonl"
     read: dict[Place, Line] = {}
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1], 1):
+    for number, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
             line = json.loads(text)
             if line.get("task") != "text":  # answers in words have no mask to compare

@@ -1,4 +1,5 @@
-"""One build of a folder at a time: two trainings that start together on data that nobody has built yet."""
+"""One process of a machine at a time writes a folder: two trainings that start together on data that nobody has built
+yet wait for one another; a second evaluation of one name is refused (`text4seg.report.answer_log`)."""
 
 from __future__ import annotations
 
