@@ -52,6 +52,14 @@ def test_the_kernel_of_colour_is_near_a_sum_over_all_pixels():
     assert shares[:, 28:].max() < 0.01
 
 
+def test_each_pixel_hears_another_as_loudly_as_it_is_heard():
+    """What is splatted to the corners of a cell is sliced from the same corners with the same weights."""
+    rng = np.random.default_rng(5)
+    kernel = _Alike(rng.integers(0, 256, (17, 23, 3)).astype(np.uint8), 8.0, 40.0)
+    first, second = rng.random((2, 17, 23)).astype(np.float32)
+    assert (first * kernel(second)).sum() == pytest.approx((kernel(first) * second).sum(), rel=1e-5)
+
+
 def test_a_border_moves_to_where_the_colour_changes():
     pixels = picture((60, 80))
     truth = np.zeros((60, 80), int)
