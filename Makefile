@@ -1,5 +1,5 @@
 # Every door of the house; `make` alone prints them.
-# Settings: VENV=<folder of the virtual environment>  PYTHON=<interpreter it is made from>  ARGS=<more arguments>
+# Settings: VENV=<folder of the virtual environment>  PYTHON=<interpreter it is made from>  JOBS=<tests at a time>  ARGS=<more arguments>
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -8,6 +8,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 ARGS ?=
+# Each test works in one thread. A file stays with one process, where its trained models are shared.
+JOBS ?= 2
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install -q -c constraints.txt
 MEASURE := .ci/measure.py
@@ -51,7 +53,7 @@ demo: $(VENV)/.installed ## Fine-tune the embedded tiny model on this CPU; score
 	@$(PY) $(MEASURE) demo $(PY) -m text4seg.demo $(ARGS)
 
 test: $(VENV)/.deepspeed ## Run the default tests and the notebooks
-	@$(PY) $(MEASURE) test $(PY) -m pytest --nbmake -m "not slow" tests notebooks $(ARGS)
+	@$(PY) $(MEASURE) test $(PY) -m pytest -n $(JOBS) --dist loadfile --nbmake -m "not slow" tests notebooks $(ARGS)
 
 test-slow: $(VENV)/.deepspeed ## Run the tests that take minutes
 	@$(PY) $(MEASURE) test-slow $(PY) -m pytest -m slow tests $(ARGS)

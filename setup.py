@@ -57,6 +57,7 @@ setup(
             "pyrefly>=1.0",
             "pytest>=8.4",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.12",
             "scikit-learn>=1.5",
             "scipy>=1.13",
