@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py [--rounds 3] [--steps 14] [--trl FOLDER]
 
-A random LLaVA of the size of SmolLM2-135M (--width 576 --layers 30), LoRA, float32, one process with one thread. The
-contestants take turns, each in a process of its own, round after round, so that a busy machine slows all of them; the
-first 4 steps of a round are not counted. All read the same stream of shards from the same seed, and the first two
+A random LLaVA of SmolLM2-135M's size (576 wide, 30 layers, 49,152 words), LoRA, float32, one process with one thread.
+The contestants take turns, each in a process of its own, round after round, so that a busy machine slows all of them;
+the first 4 steps of a round are not counted. All read the same stream of shards from the same seed, and the first two
 must come to the same losses. trl brings its own loss (full logits, mean over tokens). FOLDER holds trl (`pip install
 --no-deps --target FOLDER trl`) and wants `pip install 'text4seg[hub]'`. Printed: the median step with a 95 % interval
 (bootstrap), its ratio to the bare loop's, and the peak of the resident set above what it was after the imports.
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=14, help="a round; the first 4 are not counted")
     parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--vocabulary", type=int, default=49152)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--trl", type=Path, help="folder that holds the package trl")
     parser.add_argument("--contestant", nargs=2, help=argparse.SUPPRESS)
@@ -89,8 +90,8 @@ def write_config(folder: Path, given: argparse.Namespace) -> None:
     """The configuration that all contestants read."""
     (folder / "overhead.yaml").write_text(
         "name: overhead\n"
-        f"model: {{family: tiny, path: random, options: {{width: {given.width}, language_layers: {given.layers}, "
-        "heads: 9}, lora: {rank: 16, dropout: 0.0}}\n"
+        f"model: {{family: tiny, path: random, options: {{width: {given.width}, language_layers: {given.layers},\n"
+        f"  heads: 9, vocabulary: {given.vocabulary}}}, lora: {{rank: 16, dropout: 0.0}}}}\n"
         f"data: {{batch_size: {given.batch}, workers: 1, train: {{shards: {folder}/train, build: {{source: scenes, "
         "shards: 1, options: {count: 64}}}}\n"
         f"trainer: {{steps: {given.steps}, accelerator: cpu, devices: 1, threads: 1, checkpoint_every: 100000}}\n"

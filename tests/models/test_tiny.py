@@ -38,6 +38,12 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_global_one_alone() -> None
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_head_may_have_more_words_than_the_tokenizer() -> None:
+    backbone = load_backbone(random_tiny(vocabulary=2000))
+    assert len(backbone.head.weight) == 2000 > len(TOKENIZER)
+    assert len(load_backbone(random_tiny(vocabulary=5)).head.weight) == len(TOKENIZER)
+
+
 def test_an_unknown_option() -> None:
     with pytest.raises(ValueError, match=r"may hold image, .*got \['layers'\]"):
         load_processor(random_tiny(layers=3))

@@ -30,8 +30,10 @@ SIZES = {
     "vision_layers": 1,
     "language_layers": 6,
     "heads": 4,
+    "vocabulary": 0,
     "seed": 0,
 }
+"""Options of random weights. `vocabulary`: words of the head, where they are to be more than the tokenizer's."""
 ATTENTION = "eager"
 """At this size a step in bfloat16 takes half the time that it takes with PyTorch's fused attention on a CPU."""
 IMAGE_PLACE = "last"
@@ -101,7 +103,7 @@ def _config(sizes: dict[str, int], made: Processor) -> LlavaConfig:
         patch_size=sizes["patch"],
     )
     text = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=max(len(tokenizer), sizes["vocabulary"]),
         hidden_size=width,
         intermediate_size=width * 8 // 3,
         num_hidden_layers=sizes["language_layers"],
