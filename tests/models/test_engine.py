@@ -86,6 +86,18 @@ def test_every_family_writes_what_it_writes_by_itself(settings) -> None:
     assert drafted(backbone, alone, 1, adjust=teacher.adjust)[0] == wanted[1:2]
 
 
+def test_an_image_token_that_a_model_writes_is_a_word_like_any_other(settings) -> None:
+    backbone = in_double(settings)
+    prompts = prompts_for(backbone, [0])
+    image = backbone.processor.image_token_id
+    script = backbone.processor.tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
+    teacher = Teacher([[*script[:3], image, *script[3:5], image, image]], prompts["input_ids"].shape[1], 1e4)
+    wanted = plain(backbone, prompts, asked(1), 20, [teacher])[0]
+    assert wanted.count(image) >= 3
+    plan = Plan(drafters=[Copier()], widths=Fixed(7), branches=1, adjust=teacher.adjust)
+    assert write(backbone, prompts, asked(1), 20, plan)[0][0] == wanted
+
+
 @pytest.mark.parametrize(("family", "attention"), [("llava", "sdpa"), ("auto:qwen2_vl", "eager"), ("tiny", "eager")])
 def test_under_adapters_and_with_plain_attention(checkpoints, family, attention) -> None:
     backbone = load_backbone(checkpoints.settings(family))

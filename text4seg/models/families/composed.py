@@ -136,11 +136,12 @@ class ComposeModel(ComposePreTrainedModel):
         )
 
     def _embed(self, ids_BT: Tensor, pixels: Tensor | None) -> Tensor:
+        table = self.get_input_embeddings()
+        if pixels is None:  # an image token that the model itself has written is a word like any other
+            return table(ids_BT)
         image_BT = ids_BT == self.config.image_token_id
-        # Whatever stands at image positions is overwritten: the image token's own row is never read.
-        embeds_BTD = self.get_input_embeddings()(ids_BT.masked_fill(image_BT, 0))
-        if pixels is None:
-            return embeds_BTD
+        # Whatever stands at image positions is overwritten: the image token's own row is not read.
+        embeds_BTD = table(ids_BT.masked_fill(image_BT, 0))
         merged_BPC = merge_patches(self.patch_features(pixels), self.config.merge)
         tokens_BPD = self.multi_modal_projector(merged_BPC)
         if int(image_BT.sum()) != tokens_BPD.shape[0] * tokens_BPD.shape[1]:
