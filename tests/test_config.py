@@ -157,10 +157,6 @@ def test_settings_of_composed_models_are_refused_elsewhere(word) -> None:
     [
         (["loss.cells=0", "loss.counts=1"], r"`loss.counts` teaches behind `loss.cells` only"),
         (
-            ["data.foreground_weight=3", "data.codec=irle", "data.variants={}", "data.curriculum=[]"],
-            r"`data.foreground_weight` is for codecs that end rows \(rrle, full\), not irle; set it to 1",
-        ),
-        (
             ["data.wrong_rows=0.5", "data.codec=irle", "data.variants={}", "data.curriculum=[]"],
             r"for codecs that end rows",
         ),

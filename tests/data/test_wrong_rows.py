@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_sets import data_settings, make
 
-from text4seg.data.items import conversation, weighed_conversation
+from text4seg.data.items import conversation, flawed_conversation
 from text4seg.data.lanes import lanes_of
 from text4seg.data.position import Position
 from text4seg.data.shards.index import Index
@@ -94,10 +94,8 @@ def test_the_spans_of_all_rows_cut_the_text_into_its_lines(grid, codec, start):
 def test_what_is_learnt_spells_the_right_rows_and_what_surrounds_them(processor, num, codec, share, seed):
     grids = list(np.random.default_rng(seed).integers(0, 4, (num, 6, 6)))
     sample, variant = turns_of(grids), Variant(codec, (6, 6), "center")
-    turns, stretches = weighed_conversation(sample, variant, False, share, 1.0, random.Random(seed))
-    assert {weight for said in stretches for *_, weight in said} <= {0.0}
-    spans = [[stretch[:2] for stretch in said] for said in stretches]
-    ids, mask = processor.tokens(turns, stretches)
+    turns, spans = flawed_conversation(sample, variant, False, share, random.Random(seed))
+    ids, mask = processor.tokens(turns, spans)
     assert ids == processor.tokens(turns)[0], "what is learnt changes nothing about what is read"
     learnt = processor.tokenizer.decode([token for token, yes in zip(ids, mask, strict=True) if yes])
     wanted = ""
@@ -117,41 +115,16 @@ def test_what_is_learnt_spells_the_right_rows_and_what_surrounds_them(processor,
 def test_a_training_stream_leaves_wrong_rows_out_of_what_is_learnt(tmp_path, processor):
     make(tmp_path / "set", count=8, shards=1)
 
-    def batch(share: float, codec: str = "rrle", foreground: float = 1.0):
-        lanes = lanes_of({"set": (tmp_path / "set", Index.load(tmp_path / "set"), None)})
-        options = data_settings(wrong_rows=share, codec=codec, batch_size=8, foreground_weight=foreground)
-        stream = TrainStream(lanes, options, processor, 5, Seat(), Position.start(1), lambda batch: 0.0)
-        return next(iter(stream))
-
     def labels(share: float, codec: str = "rrle"):
-        return batch(share, codec)["labels"]
+        lanes = lanes_of({"set": (tmp_path / "set", Index.load(tmp_path / "set"), None)})
+        options = data_settings(wrong_rows=share, codec=codec, batch_size=8)
+        stream = TrainStream(lanes, options, processor, 5, Seat(), Position.start(1), lambda batch: 0.0)
+        return next(iter(stream))["labels"]
 
     taught = [int((labels(share) != -100).sum()) for share in (0.0, 0.5, 1.0)]
     assert taught[0] > taught[1] > taught[2] > 0, "the sentence before and the end are always learnt"
     assert (labels(1.0, "irle") == labels(0.0, "irle")).all(), "a codec without rows has none that could be wrong"
     assert (labels(0.5) == labels(0.5)).all()
-    assert "weights" not in batch(0.5)
-    assert set(batch(0.5, foreground=3.0)["weights"].unique().tolist()) == {0.0, 1.0, 3.0}
-    assert "weights" not in batch(0.0, "irle", 3.0)
-
-
-@settings(deadline=None)
-@given(codec=st.sampled_from(["rrle", "full"]), share=st.sampled_from([0.0, 0.5]), seed=st.integers(0, 99))
-def test_rows_that_name_a_label_weigh_more_unless_they_are_wrong(processor, codec, share, seed):
-    ids = np.random.default_rng(seed).integers(0, 4, (6, 6)) * np.array([1, 0, 1, 0, 0, 1])[:, None]
-    sample, variant = turns_of([ids]), Variant(codec, (6, 6), "center")
-    turns, (stretches,) = weighed_conversation(sample, variant, False, share, 3.0, random.Random(seed))
-    ((_, said),) = turns
-    lines = said.split("<seg>")[1].split("\n")[:-1]
-    weighed = {said[:start].count("\n") - 1: weight for start, _, weight in stretches}
-    tokens, weights = processor.tokens(turns, [stretches])
-    assert tokens == processor.tokens(turns)[0]
-    assert set(weights) <= {0.0, 1.0, 3.0}
-    assert len(lines) == 6
-    for row, line in enumerate(lines):
-        names = {part.split("*")[0].strip() for part in line.split("|")} - {"", "</seg>"}
-        assert weighed.get(row, 1.0) in ({0.0, 3.0} if names != {"others"} else {0.0, 1.0})
-        assert share or weighed.get(row, 1.0) == (3.0 if names != {"others"} else 1.0)
 
 
 def test_a_tokenizer_that_knows_no_characters_is_refused_at_once(tmp_path, processor, monkeypatch):

@@ -34,22 +34,6 @@ def test_a_worked_case() -> None:
     assert answer_loss(hidden, labels, head, "token").item() == pytest.approx((3 * math.log(2) + math.log(4)) / 4)
 
 
-def test_weights_weigh_within_each_mean() -> None:
-    """A sample's mean is over its weights; a heavy sample is worth no more than a light one."""
-    labels = torch.tensor([[-100, 0, 1, -100], [-100, 0, 0, 0]])
-    head = torch.nn.Linear(1, 2, bias=False)
-    head.weight.data = torch.tensor([[0.0], [math.log(3.0)]])
-    hidden = torch.ones(2, 4, 1)
-    weights = torch.tensor([[9.0, 1.0, 3.0, 9.0], [9.0, 2.0, 2.0, 2.0]])
-    first, second = (math.log(4) + 3 * math.log(4 / 3)) / 4, math.log(4)
-    for chunk in (0, 2):
-        found = answer_loss(hidden, labels, head, "sample", chunk, weights).item()
-        assert found == pytest.approx((first + second) / 2)
-    assert answer_loss(hidden, labels, head, "token", 0, weights).item() == pytest.approx((4 * first + 6 * second) / 10)
-    plain = answer_loss(hidden, labels, head, "sample")
-    assert answer_loss(hidden, labels, head, "sample", 0, torch.full((2, 4), 7.0)).item() == pytest.approx(plain.item())
-
-
 def test_cells_are_named_where_they_stand() -> None:
     """Unlike an answer's tokens, which are predicted by the position before them."""
     hidden = torch.tensor([[[0.0], [1.0], [0.0]]])
@@ -89,26 +73,6 @@ def test_the_cells_loss_is_added_with_its_weight() -> None:
     _, (hidden,) = module.backbone.hidden_states_at(model_inputs(batch), [2])
     cells = cell_loss(hidden, batch["cells"], module.backbone.logits)
     assert module.answer_loss(batch).item() == pytest.approx(alone.item() + 0.5 * cells.item(), rel=1e-6)
-
-
-@pytest.mark.parametrize("cells", [0.0, 0.5])
-def test_a_batch_brings_the_weights_of_its_answers(cells) -> None:
-    module = cells_module(cells)
-    made = module.backbone.processor
-    said = ANSWERS[1]
-    stretches = [(5, 16, 4.0), (16, 27, 0.0)]
-    encoded = [made.encode(picture(n), [(QUESTION, said)], GRID, [stretches]) for n in range(2)]
-    batch, plain = made.collate(encoded), cells_batch(module, said)
-    assert "weights" not in plain
-    assert set(batch["weights"].unique().tolist()) == {0.0, 1.0, 4.0}
-    assert torch.equal(batch["labels"] != -100, batch["weights"] > 0)
-    assert "weights" not in model_inputs(batch)
-    hidden = module.backbone.hidden_states(model_inputs(batch))
-    wanted = answer_loss(hidden, batch["labels"], module.backbone.logits, "sample", 0, batch["weights"])
-    without = answer_loss(hidden, batch["labels"], module.backbone.logits, "sample")
-    plus = module.answer_loss(plain) - answer_loss(hidden, plain["labels"], module.backbone.logits)
-    assert module.answer_loss(batch).item() == pytest.approx((wanted + plus).item(), rel=1e-5)
-    assert abs(wanted - without) > 1e-3
 
 
 def test_behind_each_run_its_length_is_named_in_the_layer_above() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from text4seg.data.types import Box, Sample, Turn, ignore_value
 from text4seg.data.variants import Variant
-from text4seg.descriptors import LabelGrid, Stretch, answer, encode, rasterize, row_spans, with_wrong_rows
+from text4seg.descriptors import LabelGrid, Span, answer, encode, rasterize, row_spans, with_wrong_rows
 from text4seg.templates import DEFAULT, hint
 
 NO_GRID = (1, 1)
@@ -76,32 +76,25 @@ def conversation(sample: Sample, variant: Variant, with_hint: bool) -> list[tupl
     return [(question, said) for question, said, _ in _written(sample, variant, with_hint)]
 
 
-def weighed_conversation(
-    sample: Sample, variant: Variant, with_hint: bool, wrong: float, foreground: float, rng: random.Random
-) -> tuple[list[tuple[str, str]], list[list[Stretch]]]:
-    """The same in a codec that breaks rows, with what weighs other than 1 in each answer.
+def flawed_conversation(
+    sample: Sample, variant: Variant, with_hint: bool, share: float, rng: random.Random
+) -> tuple[list[tuple[str, str]], list[list[Span]]]:
+    """The same with rows that are wrong on purpose (`data.wrong_rows`), and where they lie in each answer.
 
     Args:
-        wrong: probability with which each row is wrong on purpose (`data.wrong_rows`); such rows weigh nothing.
-        foreground: weight of the right rows that name a label (`data.foreground_weight`).
-        rng: decides which rows are wrong, and how.
+        share: probability with which each row is wrong.
+        rng: decides which rows, and how.
     """
-
-    def weigh(grid: LabelGrid) -> tuple[LabelGrid, dict[int, float]]:
-        found, rows = with_wrong_rows(grid, wrong, rng)
-        marked = np.flatnonzero(found.ids.any(1)).tolist() if foreground != 1 else []
-        return found, dict.fromkeys(marked, foreground) | dict.fromkeys(rows, 0.0)
-
-    written = list(_written(sample, variant, with_hint, weigh))
-    return [(question, said) for question, said, _ in written], [stretches for *_, stretches in written]
+    written = list(_written(sample, variant, with_hint, lambda grid: with_wrong_rows(grid, share, rng)))
+    return [(question, said) for question, said, _ in written], [spans for *_, spans in written]
 
 
 def _written(
     sample: Sample,
     variant: Variant,
     with_hint: bool,
-    weigh: Callable[[LabelGrid], tuple[LabelGrid, dict[int, float]]] = lambda grid: (grid, {}),
-) -> Iterator[tuple[str, str, list[Stretch]]]:
+    spoil: Callable[[LabelGrid], tuple[LabelGrid, list[int]]] = lambda grid: (grid, []),
+) -> Iterator[tuple[str, str, list[Span]]]:
     for turn, plane in zip(sample.turns, sample.masks, strict=True):
         if turn.task == "text":
             yield turn.question, turn.answer_prefix, []
@@ -110,12 +103,10 @@ def _written(
             found = bool(np.isin(plane, (0, ignore_value(plane)), invert=True).any())
             question, opener = DEFAULT.fixed(turn.task, turn.labels[1:], found=found)
             turn = replace(turn, question=question, answer_prefix=opener)
-        grid, weights = weigh(rasterize(plane, turn.labels, variant.size, variant.rule, ignore_value(plane)))
+        grid, wrong = spoil(rasterize(plane, turn.labels, variant.size, variant.rule, ignore_value(plane)))
         body = encode(grid, variant.codec)
         said = answer(turn.answer_prefix, body)
-        spans = row_spans(body, list(weights), said.rindex(body)) if weights else []
-        stretches = [(*span, weight) for span, weight in zip(spans, weights.values(), strict=True)]
-        yield _question(turn, variant, with_hint), said, stretches
+        yield _question(turn, variant, with_hint), said, row_spans(body, wrong, said.rindex(body)) if wrong else []
 
 
 def shown_cells(sample: Sample, variant: Variant, side: int) -> LabelGrid:

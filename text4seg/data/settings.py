@@ -113,8 +113,6 @@ class DataSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     wrong_rows: float = 0.0
     """Probability with which each row of a training answer is wrong on purpose, in place and labels, and not learnt: the rows below have to be read from the picture, not copied from above (docs/grounding.md)."""
-    foreground_weight: float = 1.0
-    """What a row that names a label weighs in the loss on an answer, against 1 of a row of `others` alone. Where most of each picture is background and little is certain, `others` everywhere is the likeliest answer; more than 1 makes the model say what it believes."""
     turns: str = "all"
     """all: a sample's turns are one conversation; one: each visit draws one of them (cheap variety, and no answer can be copied from an earlier one)."""
     batch_size: int = 8

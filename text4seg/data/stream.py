@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from text4seg.data.augment import augmented
 from text4seg.data.image import open_image
-from text4seg.data.items import conversation, shown_cells, weighed_conversation
+from text4seg.data.items import conversation, flawed_conversation, shown_cells
 from text4seg.data.lanes import Lane, Read, lane_shards, read
 from text4seg.data.order import generator
 from text4seg.data.position import Cursor, Place, Position
@@ -24,7 +24,7 @@ from text4seg.data.settings import DataSettings
 from text4seg.data.shards.read import Record
 from text4seg.data.types import Sample
 from text4seg.data.variants import Curriculum, Variant
-from text4seg.descriptors import ROW_CODECS, LabelGrid, Stretch
+from text4seg.descriptors import ROW_CODECS, LabelGrid, Span
 from text4seg.models.processor import Encoded, Processor, Turns
 
 NAMED = 5
@@ -136,10 +136,9 @@ class TrainStream(IterableDataset[dict[str, Any]]):
         sized = {side: processor.at(side) for side in (way.image_size for way in variants) if side is not None}
         self.processors = {None: processor, **sized}
         self.across = {side: made.geometry.tokens_a_side for side, made in self.processors.items() if cells}
-        if weighs_rows(settings) and not processor.tokenizer.is_fast:
+        if settings.wrong_rows and not processor.tokenizer.is_fast:
             raise ValueError(
-                "`data.wrong_rows` and `data.foreground_weight` need a fast tokenizer, one that says which characters "
-                "a token covers; set them to 0 and 1."
+                "`data.wrong_rows` needs a fast tokenizer, one that says which characters a token covers; set it to 0."
             )
         for lane in lanes:
             lane_shards(lane, seed, 0, 0, seat.world * len(position.cursors), len(lanes) > 1)
@@ -221,23 +220,18 @@ class TrainStream(IterableDataset[dict[str, Any]]):
             sample = replace(sample, turns=sample.turns[turn : turn + 1], masks=sample.masks[turn : turn + 1])
         augment = generator("augment", self.seed, epoch, record.key)
         image, sample = augmented(image, sample, self.settings.augment, augment)
-        turns, stretches = self._conversation(sample, variant, generator("rows", self.seed, epoch, record.key))
+        turns, wrong = self._conversation(sample, variant, generator("rows", self.seed, epoch, record.key))
         across = None if sample.turns[0].task == "text" else self.across.get(variant.image_size)
         cells = None if across is None else shown_cells(sample, variant, across)
-        return encode_checked(processor, image, sample.key, turns, self.settings.max_length, cells, stretches)
+        return encode_checked(processor, image, sample.key, turns, self.settings.max_length, cells, wrong)
 
-    def _conversation(self, sample: Sample, variant: Variant, rng: random.Random) -> tuple[Turns, list[list[Stretch]]]:
-        settings, hint = self.settings, self.settings.format_hint
+    def _conversation(self, sample: Sample, variant: Variant, rng: random.Random) -> tuple[Turns, list[list[Span]]]:
+        share, hint = self.settings.wrong_rows, self.settings.format_hint
         if not variant.answer:
             return [(conversation(sample, variant, hint)[0][0], None)], []
-        if weighs_rows(settings) and variant.codec in ROW_CODECS:
-            return weighed_conversation(sample, variant, hint, settings.wrong_rows, settings.foreground_weight, rng)
+        if share and variant.codec in ROW_CODECS:
+            return flawed_conversation(sample, variant, hint, share, rng)
         return conversation(sample, variant, hint), []
-
-
-def weighs_rows(settings: DataSettings) -> bool:
-    """Whether some rows of a training answer count other than the rest."""
-    return settings.wrong_rows > 0 or settings.foreground_weight != 1
 
 
 def encode_checked(
@@ -247,14 +241,14 @@ def encode_checked(
     turns: Turns,
     max_length: int,
     cells: LabelGrid | None = None,
-    stretches: Sequence[Sequence[Stretch]] = (),
+    unlearnt: Sequence[Sequence[Span]] = (),
 ) -> Encoded:
     """Tokenise a conversation and refuse one that is too long.
 
     Raises:
         ValueError: naming the key: more than `max_length` tokens.
     """
-    encoded = processor.encode(image, turns, cells, stretches)
+    encoded = processor.encode(image, turns, cells, unlearnt)
     if len(encoded.input_ids) > max_length:
         raise ValueError(
             f"{key}: {len(encoded.input_ids)} tokens, the limit is {max_length}; raise `data.max_length`, take fewer "

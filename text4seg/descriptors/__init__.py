@@ -15,7 +15,7 @@ from .paint import METHODS, paint
 from .parse import parse
 from .rasterize import RULES, rasterize
 from .strict import DescriptorError, parse_strict
-from .wrong_rows import ROW_CODECS, Span, Stretch, row_spans, with_wrong_rows
+from .wrong_rows import ROW_CODECS, Span, row_spans, with_wrong_rows
 
 __all__ = [
     "CODECS",
@@ -30,7 +30,6 @@ __all__ = [
     "Overlap",
     "Repair",
     "Span",
-    "Stretch",
     "answer",
     "ceiling",
     "check_labels",

@@ -18,8 +18,6 @@ from .grid import LabelGrid
 
 Span = tuple[int, int]
 """First character of a stretch of text and the one behind its last."""
-Stretch = tuple[int, int, float]
-"""The same with what it weighs in the loss."""
 ROW_CODECS = ("rrle", "full")
 """Codecs that break rows; in the others there is no row to be wrong."""
 

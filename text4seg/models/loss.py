@@ -76,14 +76,7 @@ def cell_loss(hidden_BTD: Tensor, cells_BT: Tensor, head: Head, chunk: int = 0) 
     return token_losses(hidden_BTD[asked_BT], cells_BT[asked_BT], head, chunk).mean()
 
 
-def answer_loss(
-    hidden_BTD: Tensor,
-    labels_BT: Tensor,
-    head: Head,
-    reduction: str = "sample",
-    chunk: int = 0,
-    weights_BT: Tensor | None = None,
-) -> Tensor:
+def answer_loss(hidden_BTD: Tensor, labels_BT: Tensor, head: Head, reduction: str = "sample", chunk: int = 0) -> Tensor:
     """Cross-entropy of the answers.
 
     Args:
@@ -94,7 +87,6 @@ def answer_loss(
         reduction: `sample` (mean over samples of each sample's mean, so that a long answer weighs no more than a
             short one and gradient accumulation over equal micro-batches changes nothing) or `token` (mean over
             answer tokens, as published).
-        weights_BT: what each token of `labels_BT` weighs in these means; None: all the same.
 
     Raises:
         ValueError: an unknown reduction, or a batch without a single answer token.
@@ -106,13 +98,12 @@ def answer_loss(
     if not wanted_BT.any():
         raise ValueError("no answer token in the batch: every label is -100.")
     losses_N = token_losses(hidden_BTD[:, :-1][wanted_BT], targets_BT[wanted_BT], head, chunk)
-    weights_N = torch.ones_like(losses_N) if weights_BT is None else weights_BT[:, 1:][wanted_BT].to(losses_N)
     if reduction == "token":
-        return (losses_N * weights_N).sum() / weights_N.sum()
-    rows_N, none_B = wanted_BT.nonzero()[:, 0], losses_N.new_zeros(len(wanted_BT))
-    sums_B, totals_B = (none_B.index_add(0, rows_N, part) for part in (losses_N * weights_N, weights_N))
-    answered_B = wanted_BT.any(1)
-    return (sums_B[answered_B] / totals_B[answered_B]).mean()
+        return losses_N.mean()
+    counts_B = wanted_BT.sum(1)
+    sums_B = torch.zeros(len(counts_B), dtype=losses_N.dtype, device=losses_N.device)
+    sums_B = sums_B.index_add(0, wanted_BT.nonzero()[:, 0], losses_N)
+    return (sums_B / counts_B.clamp(min=1))[counts_B > 0].mean()
 
 
 def drawn_words(targets: Mapping[str, Tensor], vocabulary: int, sampled: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from torchmetrics import MeanMetric
 from text4seg.models.backbone import Backbone
 from text4seg.models.fsdp2 import shard
 from text4seg.models.loss import IGNORE_LABEL, Head, answer_loss, cell_loss, drawn_words, renumbered
-from text4seg.models.processor import TARGETS, WEIGHTS, model_inputs
+from text4seg.models.processor import TARGETS, model_inputs
 from text4seg.models.settings import LossSettings, OptimSettings, Phase
 
 
@@ -75,20 +75,20 @@ class Text4SegModule(LightningModule):
         inputs, weight = model_inputs(batch), self.phase(self.global_step).cells
         targets, head = self._competing({name: batch[name] for name in TARGETS if name in batch}, sampled)
         if "cells" not in batch or not weight:
-            return self._said(self.backbone.hidden_states(inputs), targets["labels"], head, batch.get(WEIGHTS))
+            return self._said(self.backbone.hidden_states(inputs), targets["labels"], head)
         layer, counts = self._cells_layer(), self.loss.counts
         layers = (layer, min(layer + 1, self.backbone.depth)) if counts else (layer,)
         hidden_BTD, middle = self.backbone.hidden_states_at(inputs, layers)
         cells = weight * cell_loss(middle[0], targets["cells"], head, self.loss.chunk)
         if counts:
             cells = cells + counts * cell_loss(middle[1], targets["counts"], head, self.loss.chunk)
-        return cells + self._said(hidden_BTD, targets["labels"], head, batch.get(WEIGHTS))
+        return cells + self._said(hidden_BTD, targets["labels"], head)
 
-    def _said(self, hidden_BTD: Tensor, labels_BT: Tensor, head: Head, weights_BT: Tensor | None) -> Tensor:
+    def _said(self, hidden_BTD: Tensor, labels_BT: Tensor, head: Head) -> Tensor:
         """Loss of the answers; 0 where a micro-batch has none, as those of a stage that teaches cells only."""
         if (labels_BT == IGNORE_LABEL).all():
             return 0.0 * hidden_BTD.sum()  # ranks wait for the gradients of every layer
-        return answer_loss(hidden_BTD, labels_BT, head, self.loss.reduction, self.loss.chunk, weights_BT)
+        return answer_loss(hidden_BTD, labels_BT, head, self.loss.reduction, self.loss.chunk)
 
     def _competing(self, targets: dict[str, Tensor], sampled: int) -> tuple[dict[str, Tensor], Head]:
         """Targets, and a head that gives logits of the words that they are numbered in."""

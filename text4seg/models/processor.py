@@ -24,14 +24,12 @@ from torch.utils.data import default_collate
 from transformers import PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 
-from text4seg.descriptors import STAR, LabelGrid, Stretch, run_lengths
+from text4seg.descriptors import STAR, LabelGrid, Span, run_lengths
 from text4seg.models.chat import IMAGE, LLAVA, SAID, Layout, Turns, skeleton, words_of
 
 IMAGE_FILE = "preprocessor_config.json"
 TARGETS = ("labels", "cells", "counts")
-"""Token ids that `Processor.collate` makes for the losses."""
-WEIGHTS = "weights"
-"""What it makes for them where some tokens count more than others; the rest of a batch goes into the model."""
+"""What `Processor.collate` makes for the losses; the rest of a batch goes into the model."""
 
 SIGNS = string.digits + string.ascii_uppercase
 """What a length of 0 to 35 is called where one token has to say it."""
@@ -104,8 +102,7 @@ class Encoded:
 
     Attributes:
         input_ids: token ids.
-        weights: what each token counts in the loss: 1 in answers (the end-of-turn token included) where nothing else
-            is asked for, 0 where it is not learnt.
+        answer_mask: True where the token is learnt: those of answers (the end-of-turn token included).
         images: the picture's tensors as `ImageGeometry.tensors` makes them.
         cells: for each image token, the token id that it has to name; None where it is not asked.
         counts: for each image token, the token id of the length of the run of cells that ends with it, -100 where the
@@ -113,7 +110,7 @@ class Encoded:
     """
 
     input_ids: list[int]
-    weights: list[float]
+    answer_mask: list[bool]
     images: dict[str, Tensor]
     cells: list[int] | None = None
     counts: list[int] | None = None
@@ -182,7 +179,7 @@ class Processor:
         image: Image.Image,
         turns: Turns,
         cells: LabelGrid | None = None,
-        stretches: Sequence[Sequence[Stretch]] = (),
+        unlearnt: Sequence[Sequence[Span]] = (),
     ) -> Encoded:
         """Tokenise a conversation about one image.
 
@@ -193,37 +190,35 @@ class Processor:
             image: any size.
             turns: questions and answers.
             cells: what the image tokens show, where they have to name it; as many as there are image tokens.
-            stretches: for each answer the parts of it that weigh other than 1; empty: there are none.
+            unlearnt: for each answer the stretches of it that are read but not learnt; empty: there are none.
 
         Raises:
             ValueError: a question or an answer holds the image token as a plain word of the vocabulary.
         """
-        ids, weights = self.tokens(turns, stretches)
+        ids, mask = self.tokens(turns, unlearnt)
         images = self.geometry.tensors(image)
         if cells is None:
-            return Encoded(ids, weights, images)
+            return Encoded(ids, mask, images)
         labels = [label for row in cells.words() for label in row]
-        return Encoded(ids, weights, images, self._first_tokens(labels), self._counts(run_lengths(cells.ids)))
+        return Encoded(ids, mask, images, self._first_tokens(labels), self._counts(run_lengths(cells.ids)))
 
-    def tokens(self, turns: Turns, stretches: Sequence[Sequence[Stretch]] = ()) -> tuple[list[int], list[float]]:
-        """The token ids of a conversation and what each counts in the loss, without the image's pixels."""
+    def tokens(self, turns: Turns, unlearnt: Sequence[Sequence[Span]] = ()) -> tuple[list[int], list[bool]]:
+        """The token ids of a conversation and which of them are learnt, without the image's pixels."""
         ids: list[int] = []
-        weights: list[float] = []
+        mask: list[bool] = []
         said = iter(self._plain_ids(words_of(turns)))
-        answers = iter(zip((text for _, text in turns), stretches, strict=False))
+        answers = iter(zip((text for _, text in turns), unlearnt, strict=False))
         for kind, frame in self._frame(len(turns), turns[-1][1] is None):
             piece = next(said) if kind in SAID else frame
             ids += piece
-            text, parts = next(answers, (None, ())) if kind == "answer" else (None, ())
-            learnt = float(kind in ("answer", "end"))
-            weights += self._weights(text, parts) if text and parts else [learnt] * len(piece)
-        return ids, weights
+            text, spans = next(answers, (None, ())) if kind == "answer" else (None, ())
+            mask += self._learnt(text, spans) if text and spans else [kind in ("answer", "end")] * len(piece)
+        return ids, mask
 
-    def _weights(self, text: str, stretches: Sequence[Stretch]) -> list[float]:
-        """What each token of an answer counts: it belongs to the stretch in which it ends."""
+    def _learnt(self, text: str, spans: Sequence[Span]) -> list[bool]:
+        """Which tokens of an answer do not end inside one of the stretches."""
         found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        ends = (end for _, end in found["offset_mapping"])
-        return [next((weight for start, stop, weight in stretches if start < end <= stop), 1.0) for end in ends]
+        return [not any(start < end <= stop for start, stop in spans) for _, end in found["offset_mapping"]]
 
     def _frame(self, turns: int, opens: bool) -> list[tuple[str, list[int]]]:
         """Kinds and ids of the segments around the words; rendering a template costs more than tokenising an answer."""
@@ -280,8 +275,8 @@ class Processor:
         Args:
             pad_to_multiple_of: the length is rounded up to such a multiple, but not beyond `max_length`.
             max_length: tokens that the model has room for.
-            side: `right` for training (adds ``labels`` ``[B, T]`` with -100 outside the answers, and ``weights``
-                ``[B, T]`` where one is neither 0 nor 1), `left` for generation.
+            side: `right` for training (adds ``labels`` ``[B, T]`` with -100 outside the answers), `left` for
+                generation.
 
         Returns:
             ``input_ids`` and ``attention_mask`` ``[B, T]``, the images' tensors (``pixel_values`` ``[B, 3, S, S]``);
@@ -294,20 +289,16 @@ class Processor:
         ids = torch.full((len(batch), length), self.pad_id)
         attention = torch.zeros_like(ids)
         labels = torch.full_like(ids, -100)
-        weights = torch.zeros(ids.shape)
         for row, e in enumerate(batch):
             num = len(e.input_ids)
             span = slice(length - num, length) if side == "left" else slice(0, num)
             ids[row, span] = torch.tensor(e.input_ids)
             attention[row, span] = 1
-            weights[row, span] = torch.tensor(e.weights)
-            labels[row, span] = torch.where(weights[row, span] > 0, ids[row, span], -100)
+            labels[row, span] = torch.where(torch.tensor(e.answer_mask), ids[row, span], -100)
         images = {name: _joined([e.images[name] for e in batch]) for name in batch[0].images}
         out = {"input_ids": ids, "attention_mask": attention, **images}
         if side == "right":
             out["labels"] = labels
-            if not torch.isin(weights, torch.tensor([0.0, 1.0])).all():
-                out[WEIGHTS] = weights
         if any(e.cells is not None for e in batch):
             out["cells"], out["counts"] = torch.full_like(ids, -100), torch.full_like(ids, -100)
             for row, e in enumerate(batch):
@@ -350,7 +341,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 def model_inputs(batch: dict[str, Any]) -> dict[str, Tensor]:
     """The part of a collated batch that goes into the model; what else travels with it is no tensor."""
-    return {name: part for name, part in batch.items() if isinstance(part, Tensor) and name not in (*TARGETS, WEIGHTS)}
+    return {name: part for name, part in batch.items() if isinstance(part, Tensor) and name not in TARGETS}
 
 
 def image_statistics(path: str) -> tuple[Triple, Triple]:

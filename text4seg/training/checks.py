@@ -53,7 +53,6 @@ LOWEST: dict[str, float] = {
     "data.augment.crops": 0,
     "data.augment.smallest": 0.05,
     "data.wrong_rows": 0,
-    "data.foreground_weight": 0.01,
     "model.merge": 1,
     "loss.cells": 0,
     "loss.counts": 0,
@@ -169,15 +168,11 @@ def _check_ways(config: Config) -> None:
     if config.loss.counts and not teaches_cells(config):
         raise ValueError("`loss.counts` teaches behind `loss.cells` only: give that a weight, or set `counts` to 0.")
     codecs = {config.data.codec, *(variant.codec for variant in unfolded(config).variants.values())}
-    for key, value, off in (
-        ("wrong_rows", config.data.wrong_rows, 0),
-        ("foreground_weight", config.data.foreground_weight, 1),
-    ):
-        if value != off and not codecs & set(ROW_CODECS):
-            raise ValueError(
-                f"`data.{key}` is for codecs that end rows ({', '.join(ROW_CODECS)}), not {config.data.codec}; "
-                f"set it to {off}."
-            )
+    if config.data.wrong_rows and not codecs & set(ROW_CODECS):
+        raise ValueError(
+            f"`data.wrong_rows` is for codecs that end rows ({', '.join(ROW_CODECS)}), not {config.data.codec}; "
+            "set it to 0."
+        )
     for name, side in sides_of(config).items():
         if config.model.family != "compose":
             raise ValueError(
