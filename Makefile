@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 ARGS ?=
-# Each test works in one thread. A file stays with one process, where its trained models are shared.
+# Each test works in one thread. A file stays with one process, where its trained models are shared. 0: no processes.
 JOBS ?= 2
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install -q -c constraints.txt
