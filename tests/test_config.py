@@ -139,6 +139,15 @@ def test_dry_run_prints_the_resolved_configuration(capsys):
     assert "seed: 7" in capsys.readouterr().out
 
 
+def test_options_may_stand_between_words(capsys):
+    from text4seg.fit import main
+
+    assert main(["--config", str(ROOT / "conf" / "tiny.yaml"), "seed=7", "--dry-run", "name=between"]) == 0
+    shown = capsys.readouterr().out
+    assert "seed: 7" in shown
+    assert "name: between" in shown
+
+
 def test_cells_alone_need_a_weight(tmp_path):
     path = written(tmp_path, "data: {variants: {seen: {answer: false}}, curriculum: [{at: 0, seen: 1}]}\n")
     with pytest.raises(ValueError, match=r"`data.variants.seen.answer` is false, .*`loss.cells`"):

@@ -9,6 +9,7 @@ import time
 import pytest
 
 import text4seg.evaluate
+import text4seg.predict
 
 DOORS = ("evaluate", "compare", "predict", "export")
 PROBE = """
@@ -56,3 +57,12 @@ def test_evaluate_tells_mistakes(tmp_path, capsys, overrides, message):
     shown = capsys.readouterr().err
     assert shown.startswith("error:")
     assert message in shown
+
+
+def test_options_may_stand_between_pictures_and_words(tmp_path, capsys):
+    config = tmp_path / "eval.yaml"
+    config.write_text("name: val\n")
+    assert text4seg.evaluate.main(["which=last", "--config", str(config), "run=nowhere"]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
+    assert text4seg.predict.main(["a.jpg", "--query", "cat", "b.jpg", "--run", "nowhere"]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m text4seg.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. trainer.steps=100")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     return guarded(lambda: _demo(load(CONFIG, ["name=demo", *given.overrides], Config)))
 
 

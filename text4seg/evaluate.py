@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, required=True, help="a YAML file such as conf/eval/val.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. run=runs/tiny limit=100")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     return guarded(lambda: _evaluate(_settings(given)))
 
 

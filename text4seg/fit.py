@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--dry-run", action="store_true", help="print the resolved configuration and what the run will cost, and stop"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.batch_size=4 trainer.steps=100")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     return guarded(lambda: _run(given))
 
 

@@ -25,7 +25,7 @@ from text4seg.report.run import check_run
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit code: 0, 1 when a picture was skipped, 2 for a mistake in what was asked for."""
-    given = _parser().parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     return guarded(lambda: _predict(given))
 
 
