@@ -41,6 +41,7 @@ from text4seg.decoding.drafts.geometry import GeometryDrafter
 from text4seg.decoding.drafts.habits import Habits
 from text4seg.decoding.drafts.spelling import Spelling
 from text4seg.decoding.engine.answering import Counts
+from text4seg.decoding.engine.fitness import unfit
 from text4seg.decoding.engine.loop import Fixed
 from text4seg.decoding.engine.prefix import rows_of
 from text4seg.decoding.engine.structured import Plan, write
@@ -188,7 +189,7 @@ def _drafted(
     _, width, branches = shape
     drafters = [GeometryDrafter.of_item(spelling, item, habits) for item in asked.items]
     plan = replace(_plan(backbone, asked, kind, loud), drafters=drafters, widths=Fixed(width), branches=branches)
-    made = write(backbone, asked.prompts, asked.items, _bound(asked, kind), plan)
+    made = write(backbone, asked.prompts, asked.items, _bound(backbone, asked, kind), plan)
     return made.tokens, made.counts
 
 
@@ -241,8 +242,11 @@ def _blobs(rng: np.random.Generator, labels: int) -> np.ndarray:
     return ids
 
 
-def _bound(asked: Asked, kind: str) -> int:
-    return {"random": FREE, "grammar": 1200}.get(kind, asked.longest + 8)
+def _bound(backbone: Any, asked: Asked, kind: str) -> int:
+    """Tokens of an answer; where longer ones are written by plain generation only, the most that are not."""
+    most = {"random": FREE, "grammar": 1200}.get(kind, asked.longest + 8)
+    prompt = asked.prompts["input_ids"].shape[1]
+    return next(bound for bound in range(most, 0, -1) if unfit(backbone, prompt + bound) is None)
 
 
 def _plan(backbone: Any, asked: Asked, kind: str, loud: float) -> Plan:
@@ -270,7 +274,7 @@ def _plainly(backbone: Any, asked: Asked, kind: str, loud: float) -> list[list[i
         processors, ends = [GrammarMask(follower)], LanguageEnds(follower)
     if kind == "teacher":
         processors = [Teacher(asked.scripts, length, loud)]
-    said = plain(backbone, asked.prompts, asked.items, _bound(asked, kind), processors, ends=ends)
+    said = plain(backbone, asked.prompts, asked.items, _bound(backbone, asked, kind), processors, ends=ends)
     return [_stripped(row, backbone.processor.pad_id) for row in said]
 
 
