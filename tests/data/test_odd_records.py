@@ -162,3 +162,56 @@ def test_a_reason_file_with_a_byte_order_mark_is_read(tmp_path):
         (tmp_path / "train/a.json").write_text(text, encoding=encoding)
         (example,) = examples("reason", {"root": str(tmp_path), "split": "train"}, 0)
         assert example.referents[0].phrases == ("what is tóp?",), encoding
+
+
+def square(label: str, first: int, last: int) -> dict:
+    """A square of a reason file, its edges in pixels."""
+    corners = [[first, first], [last, first], [last, last], [first, last]]
+    return {"label": label, "shape_type": "polygon", "points": corners}
+
+
+def reasoned(folder, shapes: list[dict], size: tuple[int, int] = (40, 40), orientation: int = 1):
+    """The one referent of a reason file, and what was noted."""
+    (folder / "train").mkdir(exist_ok=True)
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    Image.new("RGB", size).save(folder / "train/a.jpg", exif=tags)
+    (folder / "train/a.json").write_text(json.dumps({"text": ["which?"], "shapes": shapes}))
+    share = Share()
+    (example,) = examples("reason", {"root": str(folder), "split": "train"}, 0, share)
+    return example, example.referents[0], share.notes.counts
+
+
+def test_shapes_of_a_reason_file_are_read_as_published(tmp_path):
+    drawn = [square("ignore", 10, 20), square("target", 0, 30), square("target", 14, 16), square("Flag", 30, 40)]
+    _, referent, noted = reasoned(tmp_path, drawn)
+    assert int(referent.mask.sum()) == 900 - 100 + 4
+    assert int(referent.void.sum()) == 100 - 4
+    assert not noted
+    _, referent, noted = reasoned(tmp_path, [{**square("target", 0, 0), "points": [[0, 0], [9, 9]]}])
+    assert not referent.mask.any()
+    assert noted == {"shapes of fewer than three points": 1}
+    whole = {"label": "target", "shape_type": "rectangle", "points": [[30, 5], [10, 25]]}
+    assert int(reasoned(tmp_path, [whole])[1].mask.sum()) == 400
+
+
+@pytest.mark.parametrize("orientation", [6, 3])
+def test_a_reason_file_was_drawn_on_the_picture_as_it_is_shown(tmp_path, orientation):
+    low = [{**square("target", 0, 0), "points": [[0, 10], [20, 10], [20, 40], [0, 40]]}]
+    example, referent, _ = reasoned(tmp_path, low, (40, 20), orientation)
+    assert example.size == ((40, 20) if orientation == 6 else (20, 40))
+    assert isinstance(example.image, bytes), "turned"
+    assert int(referent.mask.sum()) == (600 if orientation == 6 else 200)
+
+
+def test_litter_of_mac_archives_is_no_reason_file(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/._a.json").write_bytes(b"\0\5\x16\7")
+    reasoned(tmp_path, [square("target", 0, 9)])
+
+
+def test_a_reason_file_without_its_photograph_is_named(tmp_path):
+    reasoned(tmp_path, [square("target", 0, 9)])
+    (tmp_path / "train/a.jpg").unlink()
+    with pytest.raises(ValueError, match=r"a\.json has no photograph beside it: expected .*a\.jpg"):
+        list(examples("reason", {"root": str(tmp_path), "split": "train"}, 0))

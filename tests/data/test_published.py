@@ -230,7 +230,7 @@ def test_conversations_pass_untouched(tmp_path, form):
 
 def test_what_several_people_answered_travels_with_the_question(tmp_path):
     said = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A dog.", "answers": ["dog", "a dog", "cat"]}]
-    (tmp_path / "vqa.json").write_text(json.dumps([{"conversations": said}, MIX[1], {**MIX[2], "images": []}]))
+    (tmp_path / "vqa.json").write_text(json.dumps([{"conversations": said}, MIX[1], {**MIX[2], "query": "What?", "images": []}]))
     options = {"annotations": str(tmp_path / "vqa.json"), "images": str(tmp_path)}
     found = [turn for one in samples(examples("dialogue", options, 0), "text", TaskSettings(), 0) for turn in one.turns]
     assert [turn.references for turn in found] == [("dog", "a dog", "cat"), (), ()]
@@ -242,6 +242,10 @@ def test_what_several_people_answered_travels_with_the_question(tmp_path):
         ({**MIX[0], "image": ["a.jpg", "b.jpg"]}, "record 1 is about 2 pictures"),
         ({**MIX[0], "image": "../a.jpg"}, "leads out"),
         ({**MIX[0], "image": "b.jpg"}, "no file"),
+        ({"image_path": "a.jpg", "conversations": MIX[0]["conversations"]}, "neither `image` nor `images` names one"),
+        ({"query": "<img>a.jpg</img>What?", "response": "x"}, "neither `image` nor `images` names one"),
+        ({**MIX[0], "image": {"path": "a.jpg"}}, "`image` must be a file's name"),
+        ({**MIX[2], "images": [{"path": "a.jpg"}]}, "`images` a list of such"),
         ({"conversations": MIX[1]["conversations"][:1]}, "question, answer"),
         ({"conversations": [{"from": "robot", "value": "x"}]}, "`from` must be"),
         ([], "expected an object"),
@@ -254,6 +258,21 @@ def test_odd_conversations_are_named(tmp_path, record, message):
     options = {"annotations": str(tmp_path / "mix.json"), "images": str(tmp_path / "images")}
     with pytest.raises(ValueError, match=message):
         list(examples("dialogue", options, 0))
+
+
+def test_an_empty_list_of_pictures_hides_no_picture(tmp_path):
+    picture(tmp_path / "images/a.jpg")
+    records = [{**MIX[0], "images": None}, {**MIX[0], "images": []}]
+    (tmp_path / "mix.json").write_text(json.dumps(records))
+    found = examples("dialogue", {"annotations": str(tmp_path / "mix.json"), "images": str(tmp_path / "images")}, 0)
+    assert [example.image for example in found] == [tmp_path / "images/a.jpg"] * 2
+
+
+def test_a_mark_in_the_midst_of_a_text_is_text(tmp_path):
+    said = "Why does <image> fail in <svg><image></svg>?"
+    (tmp_path / "mix.json").write_text(json.dumps([{"query": said, "response": "x"}]))
+    (example,) = examples("dialogue", {"annotations": str(tmp_path / "mix.json"), "images": str(tmp_path)}, 0)
+    assert (example.image, example.dialogue) == (None, ((said, "x"),))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ Conversations about several pictures are refused: a sample holds one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Example
 
 MARK = "<image>"
+INSIDE = re.compile(r"<img>[^<>]+</img>")
+"""How the first Qwen-VL's conversations name their pictures."""
 HUMAN, MODEL = ("human", "user"), ("gpt", "assistant")
 NO_PICTURE = (16, 16)
 """Size of the grey picture that stands for none."""
@@ -71,8 +74,7 @@ def _parts(record: Any, where: str) -> tuple[str | None, Turns, References]:
     """The picture's name, the questions with their answers, and what other people answered."""
     if not isinstance(record, dict):
         raise ValueError(f"{where}: expected an object, got {short(record)}.")
-    names = record.get("images", record.get("image", []))
-    names = [names] if isinstance(names, str) else names if isinstance(names, list) else []
+    names = _names(record, where)
     if "conversations" in record:
         spoken = field(record, "conversations", list, where)
         said = [_said(turn, where) for turn in spoken]
@@ -81,16 +83,35 @@ def _parts(record: Any, where: str) -> tuple[str | None, Turns, References]:
         query, response = field(record, "query", str, where), field(record, "response", str, where)
         said = [(True, query), (False, response)]
         people = (_people(record, where),)
-    marks = sum(text.count(MARK) for human, text in said if human)
-    if len(names) > 1 or marks > 1:
+    asked = [text for human, text in said if human]
+    marks = sum(text.count(MARK) for text in asked)
+    if not names and any(_shows(text) for text in asked):
+        raise ValueError(
+            f"{where} asks about a picture, but neither `image` nor `images` names one: put its file's name there."
+        )
+    if names and max(len(names), marks) > 1:
         raise ValueError(f"{where} is about {max(len(names), marks)} pictures; a sample holds one: leave it out.")
     if not said or len(said) % 2 or any(human == bool(i % 2) for i, (human, _) in enumerate(said)):
         raise ValueError(f"{where}: turns must be question, answer, question, answer, …")
-    texts = [text.replace(MARK, "").strip("\n") if human else text for human, text in said]
+    texts = [text.replace(MARK, "").strip("\n") if human and names else text for human, text in said]
     if not all(texts[::2]):
         raise ValueError(f"{where} holds an empty question.")
     turns = tuple(zip(texts[::2], texts[1::2], strict=True))
-    return (str(names[0]) if names else None), turns, people if any(people) else ()
+    return (names[0] if names else None), turns, people if any(people) else ()
+
+
+def _names(record: dict[str, Any], where: str) -> list[str]:
+    given = record.get("images") or record.get("image") or []
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{where}: `image` must be a file's name, `images` a list of such, got {short(given)}.")
+    return names
+
+
+def _shows(question: str) -> bool:
+    """Whether a picture belongs to it; in the midst of a text the mark may be code that somebody asks about."""
+    text = question.strip()
+    return text.startswith(MARK) or text.endswith(MARK) or INSIDE.search(text) is not None
 
 
 def _people(turn: Any, where: str) -> tuple[str, ...]:

@@ -77,13 +77,29 @@ def as_annotated(path: P, size: tuple[int, int]) -> P | bytes | None:
         return path
     if stored != size[::-1]:
         return None
+    turned, shown = as_shown(path)
+    return turned if shown == size else None  # no quarter turn, or a TIFF, whose header is turned already
+
+
+def as_shown(path: P) -> tuple[P | bytes, tuple[int, int]]:
+    """A picture as viewers show it, and OpenCV reads it: turned by its camera's tag.
+
+    Args:
+        path: the photograph, as a file or its bytes.
+
+    Returns:
+        what was given where no tag turns it, else the turned picture as PNG; and its ``(H, W)``.
+
+    Raises:
+        ValueError: not an image.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
+            if image.format == "TIFF" or image.getexif().get(ORIENTATION, 1) not in TURNS:  # a TIFF turns itself
+                return path, (image.height, image.width)
             turned = upright(image)
-        if (turned.height, turned.width) != size:  # no quarter turn, or a TIFF, whose header is turned already
-            return None
         buffer = io.BytesIO()
         (turned if turned.mode in ("L", "RGB") else turned.convert("RGB")).save(buffer, "PNG")
     except UNREADABLE as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
-    return buffer.getvalue()
+    return buffer.getvalue(), (turned.height, turned.width)
