@@ -71,6 +71,12 @@ def test_a_left_arm_is_not_mirrored() -> None:
     assert np.array_equal(np.asarray(mirrored), np.asarray(image)[:, ::-1])
 
 
+def test_numbered_instances_keep_their_places() -> None:
+    image, sample = scene("all", label="dog 1")
+    for seed in range(20):
+        assert augmented(image, sample, AugmentSettings(1.0, 4, 0.2), random.Random(seed)) == (image, sample)
+
+
 @given(st.integers(1, 500), st.integers(1, 500), st.text(), st.integers(1, 9), st.floats(0.05, 1))
 def test_a_crop_lies_inside_and_depends_on_key_and_number_only(width, height, key, number, smallest) -> None:
     options = AugmentSettings(smallest=smallest)

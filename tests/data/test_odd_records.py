@@ -215,3 +215,32 @@ def test_a_reason_file_without_its_photograph_is_named(tmp_path):
     (tmp_path / "train/a.jpg").unlink()
     with pytest.raises(ValueError, match=r"a\.json has no photograph beside it: expected .*a\.jpg"):
         list(examples("reason", {"root": str(tmp_path), "split": "train"}, 0))
+
+
+def test_objects_that_are_called_alike_are_one_target(tmp_path):
+    picture(tmp_path / "a.jpg")
+    objects = [{"label": "dog", "rle": rle(TOP)}, {"label": "cat", "rle": rle(DOT)}, {"label": "dog", "rle": rle(LEFT)}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"image": "a.jpg", "objects": objects}))
+    (example,) = examples("rle", {"annotations": str(tmp_path / "a.jsonl"), "images": str(tmp_path)}, 0)
+    found = {referent.phrases[0]: referent.mask for referent in example.referents}
+    assert list(found) == ["dog", "cat"]
+    assert np.array_equal(found["dog"], TOP | LEFT)
+
+
+def test_lvis_says_what_was_looked_for(tmp_path):
+    options = _coco(tmp_path, {1: "cup", 2: "plate", 3: "fork"}, [(1, box(TOP))])
+    path = tmp_path / "instances.json"
+    content = json.loads(path.read_text())
+    for given, absent in ((None, None), ([3, 99], (3,)), ([], ())):
+        content["images"][0]["neg_category_ids"] = given
+        path.write_text(json.dumps(content))
+        (example,) = examples("coco", options, 0)
+        assert example.absent == absent
+
+
+def test_numbered_instances_are_not_cropped(tmp_path):
+    options = _coco(tmp_path, {1: "dog"}, [(1, box(TOP)), (1, box(LEFT))]) | {"instances": True}
+    for more in ({"crops": [4]}, {"compat": "text4seg_v1"}):
+        recipe = BuildSettings("coco", options, "semantic", more, shards=1)
+        with pytest.raises(ValueError, match=r"`options\.instances` counts objects from left to right"):
+            build(recipe, tmp_path / "out", (4, 4), "rrle", "center")

@@ -230,7 +230,8 @@ def test_conversations_pass_untouched(tmp_path, form):
 
 def test_what_several_people_answered_travels_with_the_question(tmp_path):
     said = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A dog.", "answers": ["dog", "a dog", "cat"]}]
-    (tmp_path / "vqa.json").write_text(json.dumps([{"conversations": said}, MIX[1], {**MIX[2], "query": "What?", "images": []}]))
+    records = [{"conversations": said}, MIX[1], {"query": "What?", "response": "A cat.", "images": []}]
+    (tmp_path / "vqa.json").write_text(json.dumps(records))
     options = {"annotations": str(tmp_path / "vqa.json"), "images": str(tmp_path)}
     found = [turn for one in samples(examples("dialogue", options, 0), "text", TaskSettings(), 0) for turn in one.turns]
     assert [turn.references for turn in found] == [("dog", "a dog", "cat"), (), ()]

@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
-from text4seg.data.notes import Notes
 from text4seg.data.sources import segments
 from text4seg.data.sources.refer import examples
 from text4seg.data.sources.settings import ReferSettings
-from text4seg.data.sources.share import WHOLE
+from text4seg.data.sources.share import Share
 from text4seg.data.tasks.samples import samples
 from text4seg.data.tasks.settings import TaskSettings
 
@@ -216,6 +214,20 @@ def test_grefcoco_targets_are_unions_or_nothing(tree):
     assert [r.id for r in none] == ["3", "4"]
 
 
+def test_a_sliver_among_several_targets_is_counted_and_costs_nothing_else(tree):
+    sliver = [[6.1, 4.1, 6.2, 4.1, 6.2, 4.2]]
+    tree.annotations.append(ann(4, sliver))
+    tree.refs = [ref(1, [1, 4], "both"), ref(2, [1], "one")]
+    tree.read()
+    share = Share()
+    (example,) = examples(ReferSettings(root=str(tree.root)), 0, share)
+    assert all(np.array_equal(one.mask, BOX_MASK) for one in example.referents)
+    (case,) = share.notes.as_plain()["annotations of several that cover no pixel"]["named"]
+    assert "annotation 4 (of ref 1)" in case
+    tree.refs = [ref(1, [4], "nothing")]
+    tree.refuse("annotation 4 (of ref 1)", "no usable polygon")
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_a_pickle_says_the_same_as_json(tree, protocol):
     expected = tree.read()
@@ -377,27 +389,8 @@ def test_real_run_lengths_equal_those_of_pycocotools(shared_data):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("where", [".", "absolute"])
-def test_held_out_photographs_are_found_from_any_folder(tmp_path, monkeypatch, where) -> None:
-    tree = Tree(tmp_path / "refcoco")
-    sibling = tmp_path / "refcocog"
-    sibling.mkdir()
-    (sibling / "refs(umd).json").write_text(json.dumps([ref(1, 1, "it", split="test")]))
-    tree.read()
-    monkeypatch.chdir(tree.root)
-    root = "." if where == "." else str(tree.root)
-    assert list(examples(ReferSettings(root=root, split="train"), seed=0)) == []
-    share = replace(WHOLE, notes=Notes())
-    assert len(list(examples(ReferSettings(root=root), seed=0, share=share))) == 2
-    assert share.notes.counts["expressions on held-out photographs, kept without `split`"] == 3
-
-
 def test_a_record_of_another_split_stops_nothing(tmp_path) -> None:
     tree = Tree(tmp_path / "refcoco")
     tree.refs[1]["sentences"] = []
     assert [e.id for e in tree.read(split="train")] == ["7"]
     tree.refuse("ref 11 has no sentences", split="val")
-
-
-def test_a_family_that_is_not_there_is_named(tmp_path) -> None:
-    Tree(tmp_path / "refcoco").refuse("`family` must be the folder", split="train", family=str(tmp_path / "gone"))

@@ -126,6 +126,48 @@ def test_parts_say_whose_they_are():
     assert ask(example(), "parts") == []
 
 
+def mug() -> Example:
+    """A mug that its parts cover wholly, a cup that its handle covers in part, a cloth wholly under a plate."""
+    labels = ("others", "mug", "handle of mug", "body of mug", "cup", "handle of cup", "cloth", "plate", "fork")
+    mask = np.zeros(SIZE, np.uint8)
+    mask[0], mask[1], mask[2], mask[3], mask[4] = 2, 3, 4, 5, 7
+    wholes = ("", "", "mug", "mug", "", "cup", "", "", "")
+    under = (referent("cloth", slice(4, 5)),)
+    return replace(example(), labels=labels, mask=mask, wholes=wholes, referents=under)
+
+
+def test_an_object_has_the_pixels_of_the_parts_that_are_not_asked_for():
+    rows = {"mug": {0, 1}, "handle of mug": {0}, "body of mug": {1}, "cup": {2, 3}, "handle of cup": {3}, "plate": {4}}
+    asked = set()
+    for task in ("partial", "conditioned"):
+        for sample in ask(mug(), task, repeats=60):
+            labels = sample.turns[0].labels
+            for value, label in enumerate(labels[1:], 1):
+                parts = {"handle of " + label, "body of " + label} & set(labels)
+                wanted = rows.get(label, set()) - {row for part in parts for row in rows[part]}
+                assert set(np.flatnonzero((sample.masks[0] == value).any(axis=1)).tolist()) == wanted, labels
+            asked |= set(labels)
+    assert asked == {"others", *rows, "fork"}, "a cloth that lies under a plate is not absent"
+
+
+def test_only_what_was_looked_for_is_asked_for_as_absent():
+    seen = replace(mug(), absent=(8,), referents=())
+    asked = {label for s in ask(seen, "conditioned", repeats=60, absent=1.0) for label in s.turns[0].labels}
+    assert "fork" in asked
+    assert "cloth" not in asked
+    nothing = replace(seen, absent=())
+    asked = {label for s in ask(nothing, "conditioned", repeats=60, absent=1.0) for label in s.turns[0].labels}
+    assert not asked & {"fork", "cloth"}
+
+
+def test_expressions_without_a_target_are_counted_where_the_task_cannot_ask_for_them():
+    found = referring(referent("dog", slice(0, 2)), referent("cat", slice(0, 0)))
+    for task, count in (("referring", 1), ("generalized", 0)):
+        notes = Notes()
+        assert len(ask(found, task, notes)) == 2 - count
+        assert sum(notes.counts.values()) == count
+
+
 def test_several_expressions_share_an_answer_and_the_smaller_keeps_its_pixels():
     found = referring(referent("all", slice(0, 6)), referent("top", slice(0, 2)), referent("low", slice(5, 6)))
     sizes = set()

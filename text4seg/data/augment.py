@@ -24,6 +24,8 @@ Box = tuple[int, int, int, int]
 SEMANTIC = ("all", "partial", "conditioned")
 SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)
 """A `left arm` is a right arm in the mirror."""
+NUMBERED = re.compile(r" \d+$")
+"""Instances are numbered from left to right: `dog 2` is another one in the mirror, and may be the first of a crop."""
 
 
 def augmented(
@@ -39,12 +41,11 @@ def augmented(
         settings: what may be done.
         rng: draws one of the picture's variants.
     """
-    if any(turn.task not in SEMANTIC for turn in sample.turns):
+    labels = {label for turn in sample.turns for label in turn.labels}
+    if any(turn.task not in SEMANTIC for turn in sample.turns) or any(map(NUMBERED.search, labels)):
         return image, sample
     number = rng.randint(0, settings.crops)
-    flip = rng.random() < settings.flip and not any(
-        SIDED.search(label) for turn in sample.turns for label in turn.labels
-    )
+    flip = rng.random() < settings.flip and not any(map(SIDED.search, labels))
     masks = sample.masks
     if number:
         height, width = masks.shape[1:]

@@ -78,7 +78,8 @@ class VariantSettings:
 
 @dataclass
 class AugmentSettings:
-    """How training pictures vary. Only semantic questions are touched: others may speak of places and sizes."""
+    """How training pictures vary. Only semantic questions are touched: others may speak of places and sizes. So may labels
+    that end in a number (`options.instances` counts from left to right): their pictures stay as they are."""
 
     flip: float = 0.0
     """Probability that picture and mask are mirrored."""

@@ -62,6 +62,7 @@ class Example:
         referents: targets for referring questions; empty when there are none.
         split: e.g. ``train``.
         synonyms: other words for each label, in the order of ``labels``; empty when the source knows none.
+        absent: labels that were looked for and are not there, where not every label was (LVIS); None: all were.
         wholes: for each label the object that it is a part of, ``""`` for what is no part; empty: nothing is.
         dialogue: questions and answers in words, passed on as they are.
         references: for each question of the dialogue what several people answered; empty: nobody else was asked.
@@ -76,6 +77,7 @@ class Example:
     referents: tuple[Referent, ...] = ()
     split: str = "train"
     synonyms: tuple[tuple[str, ...], ...] = ()
+    absent: tuple[int, ...] | None = None
     wholes: tuple[str, ...] = ()
     dialogue: tuple[tuple[str, str], ...] = ()
     references: tuple[tuple[str, ...], ...] = ()

@@ -25,6 +25,7 @@ from text4seg.data.shards.index import NAME, Index, ShardEntry
 from text4seg.data.shards.jobs import Built, Job, Tell, run_jobs
 from text4seg.data.shards.keys import refuse_repeats
 from text4seg.data.shards.verify import file_damage
+from text4seg.data.tasks.settings import preset
 
 LICENCES = {"scenes": "drawn by text4seg; Apache-2.0"}
 UNKNOWN_LICENCE = "annotations and images keep the licence of the folder that they were read from"
@@ -94,6 +95,11 @@ def build(
         raise ValueError(f"`shards` must be at least 1, got {settings.shards}.")
     if settings.on_error not in ("raise", "skip"):
         raise ValueError(f"`on_error` of a build must be raise or skip, got {settings.on_error!r}.")
+    if settings.options.get("instances") and preset(settings.task, settings.task_options).get("crops"):
+        raise ValueError(
+            "`options.instances` counts objects from left to right in the whole picture, which is not true of a crop: "
+            "leave out `task_options.crops` (and `compat`, which sets them)."
+        )
     out = out.resolve()  # a link stays a link, and `.` has a name
     _refuse_to_replace(out)
     digest = fingerprint(settings, out)

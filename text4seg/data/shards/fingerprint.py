@@ -12,7 +12,7 @@ from typing import Any
 
 from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.index import FORMAT
-from text4seg.data.sources.held_out import family_of, refs_of, sets_of
+from text4seg.data.sources.held_out import families_of, refs_of, sets_of
 from text4seg.data.sources.records import is_file, is_folder
 from text4seg.data.sources.registry import VERSIONS, source_settings
 from text4seg.data.sources.settings import ReferSettings
@@ -80,10 +80,11 @@ def _family(source: Any) -> list[Path]:
     """The expressions of the refCOCO family's sets whose held-out photographs a source leaves out, or tells of."""
     if getattr(source, "split", None) not in ("train", None):
         return []
-    folder = getattr(source, "held_out", None)
+    held = getattr(source, "held_out", None)
+    folders = [Path(held)] if held else []
     if isinstance(source, ReferSettings) and source.root and source.leaks == "filter":
-        folder = family_of(source)
-    return [path for place in sets_of(Path(folder)) for path in refs_of(place)] if folder else []
+        folders = families_of(source)
+    return [path for folder in folders for place in sets_of(folder) for path in refs_of(place)]
 
 
 def _files(folder: Path, without: Sequence[Path]) -> Iterator[Path]:

@@ -11,6 +11,7 @@ Axis legend: H, W pixels of the original image.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +62,8 @@ def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterato
                 share.notes.add("annotations that name no image", f"annotation number {number}")
             continue
         groups.setdefault(str(field(annotation, "image_id", (int, str), f"{path}, annotation")), []).append(annotation)
-    kept = without_held_out(groups, settings.held_out, share)
+    files = {number: str(with_name(images.get(number, {})).get("file_name", "")) for number in groups}
+    kept = without_held_out(files, settings.held_out, share)
 
     def example(image_id: str) -> Example:
         where = f"{path}, image {image_id}"
@@ -74,7 +76,9 @@ def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterato
             else:
                 share.notes.add("annotations that cover no pixel", f"{one.get('id')} of image {image_id}")
         found = Example(image_id, picture, size, path.stem)
-        return (numbered if settings.instances else merged)(found, pieces, labels, wholes)
+        if settings.instances:
+            return numbered(found, pieces, labels)
+        return replace(merged(found, pieces, labels, wholes), absent=_absent(images[image_id], categories, labels))
 
     return map(example, share.of(kept))
 
@@ -167,7 +171,15 @@ def merged(example: Example, pieces: list[Piece], labels: tuple[str, ...], whole
     )
 
 
-def numbered(example: Example, pieces: list[Piece], labels: tuple[str, ...], wholes: dict[str, str]) -> Example:
+def _absent(image: dict[str, Any], categories: dict[str, Category], labels: tuple[str, ...]) -> tuple[int, ...] | None:
+    """LVIS looks for some categories an image only; what it found missing is listed."""
+    known = image.get("neg_category_ids")
+    if not isinstance(known, list):
+        return None
+    return tuple(dict.fromkeys(labels.index(categories[str(n)].label) for n in known if str(n) in categories))
+
+
+def numbered(example: Example, pieces: list[Piece], labels: tuple[str, ...]) -> Example:
     """A label an instance, counted from left to right within its category; crowds are void."""
     pieces = [piece for piece in pieces if piece.index]  # the background has no instances
     single = sorted((p for p in pieces if not p.crowd), key=lambda p: (p.index, int(np.argmax(p.mask.any(axis=0)))))

@@ -6,7 +6,7 @@ refCOCO, refCOCO+, refCOCOg and gRefCOCO ask about the same COCO photographs, ea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,18 @@ def photograph_id(root: Path, image: str) -> str:
     )
 
 
-def coco_id(name: str) -> str:
-    """The same for a COCO file name such as `COCO_train2014_000000000036.jpg` or `000000000036.jpg`."""
-    number = re.search(r"(\d+)\.\w+$", name)
-    return f"coco {int(number[1])}" if number else ""
+def coco_id(name: str, number: str = "") -> str:
+    """The same by the name of COCO's file, such as `COCO_train2014_000000000036.jpg`; of another name by a number."""
+    found = re.search(r"(\d{12})(\.\w+)?$", name) or re.search(r"(\d+)$", number)
+    return f"coco {int(found[1])}" if found else ""
 
 
-def family_of(settings: ReferSettings) -> Path:
-    """The folder that holds the family's sets: the one named, or the one that the set lies in."""
-    return Path(settings.family or Path(settings.root).resolve().parent)
+def families_of(settings: ReferSettings) -> list[Path]:
+    """The folders that hold the family's sets: the one named, or those that the set lies in, with and without links."""
+    if settings.family:
+        return [Path(settings.family)]
+    root = Path(settings.root)
+    return list(dict.fromkeys([root.absolute().parent.resolve(), root.resolve().parent]))
 
 
 def sets_of(family: Path) -> list[Path]:
@@ -63,10 +66,11 @@ def held_out(roots: Iterable[Path]) -> frozenset[str]:
     return frozenset(found)
 
 
-def without_held_out(names: Iterable[str], family: str | None, share: Share) -> list[str]:
-    """COCO photographs by name or number, without those that a set of the family holds back; these are noted.
+def without_held_out(files: Mapping[str, str], family: str | None, share: Share) -> list[str]:
+    """COCO photographs without those that a set of the family holds back; these are noted.
 
     Args:
+        files: what each is called here, a number or ending in one, and its file.
         family: the folder of the family's sets; None keeps all.
         share: notes them once a build.
 
@@ -74,13 +78,13 @@ def without_held_out(names: Iterable[str], family: str | None, share: Share) -> 
         ValueError: there is no such folder, or a file of expressions in it cannot be read.
     """
     if not family:
-        return list(names)
+        return list(files)
     if not is_folder(Path(family)):
         raise ValueError(f"`held_out` must be the folder of the refCOCO family's sets, got {family!r}.")
     forbidden = held_out(sets_of(Path(family)))
     kept = []
-    for name in names:
-        if coco_id(f"{name}.jpg") not in forbidden:
+    for name, file in files.items():
+        if coco_id(file, name) not in forbidden:
             kept.append(name)
         elif share.index == 0:
             share.notes.add("photographs held out by the refCOCO family", name)

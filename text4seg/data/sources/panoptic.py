@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from text4seg.data.sources.coco import categories_of, labels_of
 from text4seg.data.sources.folder import leads_out
+from text4seg.data.sources.held_out import without_held_out
 from text4seg.data.sources.index_masks import VOID, read_mask, table
 from text4seg.data.sources.needs import Need
 from text4seg.data.sources.records import by_id, field, listed, load_json, photograph
@@ -49,7 +50,8 @@ def examples(settings: PanopticSettings, seed: int, share: Share = WHOLE) -> Ite
         referents = tuple(Referent((labels[i],), mask_HW == i, void=mask_HW == void) for i in shown)
         return Example(image_id, picture, size, path.stem, labels, mask_HW, referents)
 
-    return map(example, share.of(annotations))
+    files = {number: str(images.get(number, {}).get("file_name", "")) for number in annotations}
+    return map(example, share.of(without_held_out(files, settings.held_out, share)))
 
 
 def needs(settings: PanopticSettings) -> list[Need]:

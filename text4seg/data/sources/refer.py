@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from text4seg.data.notes import Notes
 from text4seg.data.sources.folder import data_root, nearest
-from text4seg.data.sources.held_out import family_of, held_out, photograph_id, sets_of
+from text4seg.data.sources.held_out import families_of, held_out, photograph_id, sets_of
 from text4seg.data.sources.needs import Need
 from text4seg.data.sources.plain_pickle import load
 from text4seg.data.sources.records import by_id, field, is_folder, load_json, photograph, short
@@ -74,7 +75,7 @@ def examples(settings: ReferSettings, seed: int, share: Share = WHOLE) -> Iterat
     refs_path = _refs_file(root, settings.refs)
     refs = _refs(refs_path, settings.split)
     if settings.leaks == "filter" and settings.split in ("train", None):
-        refs = _without_leaks(refs, family_of(settings), root, share, settings.split is None)
+        refs = _without_leaks(refs, families_of(settings), root, share, settings.split is None)
     elif settings.leaks not in ("filter", "keep"):
         raise ValueError(f"`leaks` must be filter or keep, got {settings.leaks!r}.")
     path = root / "instances.json"
@@ -84,7 +85,7 @@ def examples(settings: ReferSettings, seed: int, share: Share = WHOLE) -> Iterat
     groups: dict[str, list[_Ref]] = {}
     for ref in refs:
         groups.setdefault(ref.image, []).append(ref)
-    return map(partial(_example, settings, images, annotations, path), share.of(groups.items()))
+    return map(partial(_example, settings, images, annotations, path, share.notes), share.of(groups.items()))
 
 
 def needs(settings: ReferSettings) -> list[Need]:
@@ -102,6 +103,7 @@ def _example(
     images: dict[str, Any],
     annotations: dict[str, Any],
     path: Path,
+    notes: Notes,
     item: tuple[str, list[_Ref]],
 ) -> Example:
     image_id, group = item
@@ -110,21 +112,22 @@ def _example(
     root = Path(settings.root)
     picture, size = photograph(images[image_id], root / settings.images, f"{path}, image {image_id}")
     referents = tuple(
-        Referent(ref.phrases, _target(ref, annotations, size, path), ref.id, box=_box(ref, annotations, path))
+        Referent(ref.phrases, _target(ref, annotations, size, path, notes), ref.id, box=_box(ref, annotations, path))
         for ref in group
     )
     splits = "+".join(sorted({ref.split for ref in group}))
     return Example(image_id, picture, size, root.resolve().name, referents=referents, split=splits)
 
 
-def _without_leaks(refs: list[_Ref], family: Path, root: Path, share: Share, whole: bool) -> list[_Ref]:
+def _without_leaks(refs: list[_Ref], families: list[Path], root: Path, share: Share, whole: bool) -> list[_Ref]:
     """Refs whose photographs no set of the family holds back for validation or test; the others are noted.
 
     Of a `whole` set, whose validation and test were asked for with it, they are noted and stay.
     """
-    if not is_folder(family):
-        raise ValueError(f"`family` must be the folder of the refCOCO family's sets, got {str(family)!r}.")
-    forbidden = held_out([root, *sets_of(family)])
+    for family in families:
+        if not is_folder(family):
+            raise ValueError(f"`family` must be the folder of the refCOCO family's sets, got {str(family)!r}.")
+    forbidden = held_out([root, *(one for family in families for one in sets_of(family))])
     kept = []
     for ref in refs:
         if photograph_id(root, ref.image) in forbidden:
@@ -171,18 +174,26 @@ def _ref(name: str, record: dict[str, Any], where: str) -> _Ref:
     return _Ref(name, image, field(record, "split", str, where), record, where)
 
 
-def _target(ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, int], path: Path) -> NDArray[np.bool_]:
+def _target(
+    ref: _Ref, annotations: dict[str, dict[str, Any]], size: tuple[int, int], path: Path, notes: Notes
+) -> NDArray[np.bool_]:
     """Union ``[H, W]`` of a ref's annotations; all False when it has none."""
     mask_HW = np.zeros(size, bool)
+    slivers = []
     for name in ref.annotations:
         where = f"{path}, annotation {name} (of ref {ref.id})"
         owner = annotations.get(name, {}).get("image_id")
         if not isinstance(owner, (int, str)) or str(owner) != ref.image:
             raise ValueError(f"{where} does not exist in image {ref.image}, which the ref asks about.")
         part_HW = segment_mask(annotations[name], size, where)
-        if not part_HW.any():  # a lost annotation would pass for a picture without a target
-            raise ValueError(f"{where} has no usable polygon: nothing of it covers a pixel. Correct or remove its ref.")
+        slivers += [] if part_HW.any() else [where]
         mask_HW |= part_HW
+    if slivers and not mask_HW.any():  # a lost annotation would pass for a picture without a target
+        raise ValueError(
+            f"{slivers[0]} has no usable polygon: nothing of it covers a pixel. Correct or remove its ref."
+        )
+    for where in slivers:
+        notes.add("annotations of several that cover no pixel", where)
     return mask_HW
 
 

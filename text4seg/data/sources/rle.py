@@ -3,13 +3,14 @@
     {"image": "a.jpg", "objects": [{"label": "dog", "rle": {"size": [480, 640], "counts": "..."}}]}
 
 A `label` is text or a list of expressions for the same target; an object without `rle` is not in the picture. `split`
-and `id` are optional. Objects called `others` are background.
+and `id` are optional. Objects called `others` are background; those that are called alike are one target.
 Axis legend: H, W pixels of the original image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def examples(settings: RleSettings, seed: int, share: Share = WHOLE) -> Iterator
             raise ValueError(f"{where}: no file {name!r} in {images}; set `images` to the folder that holds it.")
         height, width = _size(record, images / name)
         picture, size = photograph({"file_name": name, "height": height, "width": width}, images, where)
-        referents = tuple(_referent(one, size, where) for one in field(record, "objects", list, where))
+        referents = _united(_referent(one, size, where) for one in field(record, "objects", list, where))
         names = dict.fromkeys(referent.phrases[0] for referent in referents)
         labels = (OTHERS, *(name for name in names if name != OTHERS))
         if len(labels) > IGNORE:
@@ -69,6 +70,15 @@ def needs(settings: RleSettings) -> list[Need]:
         ),
         Need(Path(settings.images), "photographs (option `images`)", "your own"),
     ]
+
+
+def _united(referents: Iterable[Referent]) -> tuple[Referent, ...]:
+    """Objects that are called alike are one target: one question cannot have two answers."""
+    found: dict[tuple[str, ...], Referent] = {}
+    for one in referents:
+        known = found.get(one.phrases)
+        found[one.phrases] = replace(known, mask=known.mask | one.mask) if known else one
+    return tuple(found.values())
 
 
 def _size(record: dict[str, Any], image: Path) -> tuple[int, int]:

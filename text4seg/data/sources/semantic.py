@@ -39,7 +39,7 @@ def examples(settings: SemanticSettings, seed: int, share: Share = WHOLE) -> Ite
     images, masks = root / layout.images[settings.split], root / layout.masks[settings.split]
     names = _names(settings, layout, root, masks)
     if settings.split == "train":
-        names = without_held_out(names, settings.held_out, share)
+        names = without_held_out({name: name for name in names}, settings.held_out, share)
 
     def example(name: str) -> Example:
         image = _image(images, name)

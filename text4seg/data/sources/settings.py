@@ -104,6 +104,8 @@ class PanopticSettings(AnnotatedSettings):
 
     masks: str = ""
     """Folder of the PNGs."""
+    held_out: str | None = None
+    """Folder of the refCOCO family: photographs that its sets hold back are left out."""
 
 
 @dataclass

@@ -99,6 +99,9 @@ def _visits(
     """All samples of one example."""
     number = 0
     example = _mended(example, settings, notes)
+    if "referring" in weights and "generalized" not in weights:
+        for referent in (referent for referent in example.referents if not referent.mask.any()):
+            notes.add("without a target (the task `generalized` asks for it)", f"{example.id}: {referent.phrases[0]}")
     for visit in range(settings.repeats):
         rng = random.Random(f"{seed} {example.id}" + (f" {visit}" if visit else ""))
         seen = crop(example, settings.crops, rng, quality) if settings.crops else example

@@ -25,6 +25,8 @@ def semantic(task: Task, example: Example, asker: Asker) -> Asked | None:
     present = [int(i) for i in np.unique(example.mask) if i not in (0, ignore_value(example.mask))]
     if task == "parts":
         return _parts(example, present, asker)
+    if task != "all":
+        present += [i for i in dict.fromkeys(_whole(part, example) for part in present) if i and i not in present]
     if not present and not settings.named and not settings.every:
         return None
     listed_others = False
@@ -38,7 +40,7 @@ def semantic(task: Task, example: Example, asker: Asker) -> Asked | None:
     else:
         asked = rng.sample(present, rng.randint(1, len(present)))
         if task == "conditioned":
-            missing = [i for i in range(1, len(example.labels)) if i not in present]
+            missing = _missing(present, example)
             if missing and rng.random() < settings.absent:
                 asked += rng.sample(missing, rng.randint(1, len(missing)))
             listed_others = rng.random() < settings.others_listed
@@ -50,6 +52,19 @@ def semantic(task: Task, example: Example, asker: Asker) -> Asked | None:
         words = [OTHERS, *words] if settings.every else rng.sample([*words, OTHERS], len(words) + 1)
     question, opener = asker.words(task, words, bool(set(asked) & set(present)))
     return Turn(question, opener, labels, task), plane
+
+
+def _missing(present: Sequence[int], example: Example) -> list[int]:
+    """Classes that may be asked for as absent; one that lies wholly under others is there."""
+    named = {phrase for referent in example.referents if referent.mask.any() for phrase in referent.phrases}
+    known = range(1, len(example.labels)) if example.absent is None else example.absent
+    return [i for i in known if i not in present and example.labels[i] not in named]
+
+
+def _whole(part: int, example: Example) -> int:
+    """The class that a part belongs to, 0 for none; of an object whose parts cover it nothing shows in the mask."""
+    name = example.wholes[part] if example.wholes else ""
+    return example.labels.index(name) if name in example.labels[1:] else 0
 
 
 def _parts(example: Example, present: Sequence[int], asker: Asker) -> Asked | None:
@@ -103,6 +118,7 @@ def _plane(
 ) -> tuple[tuple[str, ...], Plane]:
     """The labels of a question and the mask in their numbers; classes that are called alike become one.
 
+    An object has the pixels of those of its parts that are not asked for.
     Where there are more labels than a plane of 8 bits can number, those that show come first; 16 bits are for pictures
     that show more than 254.
     """
@@ -116,7 +132,8 @@ def _plane(
     if len(order) >= IGNORE:
         order = list(dict.fromkeys([called[i] for i in asked if i in shown] + order))
     number = {name: value for value, name in enumerate(order, 1)}
-    shows = [(i, number[called[i]]) for i in asked if i in shown]
+    owners = {i: i if i in called else _whole(i, example) for i in present}
+    shows = [(i, number[called[owner]]) for i, owner in owners.items() if owner in called]
     wide = max((value for _, value in shows), default=0) >= IGNORE
     void = ignore_value(example.mask)
     lookup = np.zeros(void + 1, np.uint16 if wide else np.uint8)
