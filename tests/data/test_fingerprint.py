@@ -49,6 +49,42 @@ def test_a_date_is_no_change(cars):
     assert of(cars) == before
 
 
+def test_linked_folders_count_as_those_that_they_stand_for(cars, tmp_path):
+    before = of(cars)
+    (cars / "masks").rename(tmp_path / "elsewhere")
+    (cars / "masks").symlink_to(tmp_path / "elsewhere")
+    assert of(cars) == before
+    Image.new("L", (40, 40), 2).save(tmp_path / "elsewhere" / "a.png")
+    changed = of(cars)
+    assert changed != before
+    (tmp_path / "more").mkdir()
+    (tmp_path / "elsewhere" / "deeper").symlink_to(tmp_path / "more")
+    assert of(cars) == changed
+    (tmp_path / "more" / "b.txt").write_text("b")
+    assert of(cars) != changed
+
+
+def test_links_that_lead_back_end_there(cars):
+    before = of(cars)
+    (cars / "up").symlink_to(cars.parent)
+    (cars / "masks" / "again").symlink_to(cars)
+    (cars / "masks" / "self").symlink_to(cars / "masks")
+    (cars / "masks" / "nowhere").symlink_to(cars / "masks" / "nowhere")
+    assert of(cars) == before
+    (cars / "masks" / "splits").symlink_to(cars / "splits")
+    (cars / "splits" / "masks").symlink_to(cars / "masks")
+    assert of(cars) != before  # each folder holds the other's files, once
+
+
+def test_shards_behind_a_link_are_no_part_of_what_is_read(cars, tmp_path):
+    (tmp_path / "out").mkdir()
+    (cars / "out").symlink_to(tmp_path / "out")
+    settings = BuildSettings(source="folder", options={"root": str(cars)})
+    before = fingerprint(settings, tmp_path / "out")
+    (tmp_path / "out" / "index.json").write_text("{}")
+    assert fingerprint(settings, tmp_path / "out") == before
+
+
 @pytest.mark.parametrize("place", [0, END - 1, -END, -1])
 def test_a_large_file_counts_by_its_size_and_its_ends(tmp_path, place):
     content = bytearray(WHOLE_FILE + 1)
@@ -94,6 +130,20 @@ def test_a_set_of_the_family_that_comes_later_is_a_change(tmp_path, given):
     shutil.rmtree(family / "refcoco+")
     family_set(family / "refcoco+", "tst")
     assert fingerprint(train) not in (added, before)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("name", ["refs", "images"])
+def test_what_the_family_reads_beside_its_root_counts(tmp_path, name, absolute):
+    root, beside = family_set(tmp_path / "own" / "refcoco"), tmp_path / "beside"
+    beside.mkdir()
+    (beside / "refs.json").write_text("[1]")
+    given = beside / "refs.json" if name == "refs" else beside
+    options = {"root": str(root), name: str(given) if absolute else os.path.relpath(given, root)}
+    settings = BuildSettings(source="refer", options=options)
+    before = fingerprint(settings)
+    (beside / "refs.json").write_text("[2]")
+    assert fingerprint(settings) != before
 
 
 @pytest.mark.parametrize("source", ["coco", "semantic"])

@@ -17,7 +17,7 @@ from text4seg.data.sources.records import is_file, is_folder
 from text4seg.data.sources.registry import VERSIONS, source_settings
 from text4seg.data.sources.settings import ReferSettings
 
-PATHS = ("root", "annotations", "masks", "images", "classes", "path")
+PATHS = ("root", "annotations", "masks", "images", "classes", "path", "refs")
 """Options that name what a source reads."""
 CONTENT = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".p", ".pkl", ".pickle", ".parquet", ".arrow")
 """Endings of the files of a folder whose content counts; pictures and masks count by name and size."""
@@ -41,17 +41,13 @@ def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
     """
     source = source_settings(settings.source, settings.options)
     digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS[settings.source], asdict(settings)], sort_keys=True).encode())
-    for name in PATHS:
-        given = settings.options.get(name)
-        if not given or not isinstance(given, str):  # `classes` of a hub set are the names themselves
-            continue
-        top = Path(given).resolve()
+    for top in _named(settings.options, source):
         if is_file(top):
             digest.update(f"{top.name} {_content(top)}\n".encode())
         if not is_folder(top):
             continue
         own = () if out is None else (out.resolve(), partial_of(out.resolve()))
-        for path in _files(top, own):
+        for path in _files(top, (top, *top.parents, *own)):
             told = _content(path) if path.suffix.lower() in CONTENT else path.stat().st_size
             digest.update(f"{path.relative_to(top)} {told}\n".encode())
     for path in _family(source):
@@ -60,6 +56,19 @@ def fingerprint(settings: BuildSettings, out: Path | None = None) -> str:
     if templates and Path(str(templates)).is_file():
         digest.update(Path(str(templates)).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _named(options: dict[str, Any], source: Any) -> Iterator[Path]:
+    """What the options name, whole; the refCOCO family's `images` and `refs` are names from its root on."""
+    root = Path(source.root).resolve() if isinstance(source, ReferSettings) else None
+    for name in PATHS:
+        given = options.get(name)
+        if not given or not isinstance(given, str):  # `classes` of a hub set are the names themselves
+            continue
+        if root is None or name == "root":
+            yield Path(given).resolve()
+        elif not (top := (root / given).resolve()).is_relative_to(root):  # else the root has it
+            yield top
 
 
 def _content(path: Path) -> str:
@@ -88,9 +97,13 @@ def _family(source: Any) -> list[Path]:
 
 
 def _files(folder: Path, without: Sequence[Path]) -> Iterator[Path]:
-    """The files below a folder in order; a folder's names are in memory, not those of the whole tree."""
+    """The files below a folder in order, those of linked folders too; only one folder's names are in memory at a time.
+
+    Folders `without` which (the shards' own, and those that it lies in: a link to these leads round in a circle) are
+    passed over.
+    """
     for path in sorted(folder.iterdir()):
         if path.is_file():
             yield path
-        elif path not in without and path.is_dir() and not path.is_symlink():
-            yield from _files(path, without)
+        elif path.is_dir() and (real := path.resolve()) not in without:
+            yield from _files(path, (*without, real))
