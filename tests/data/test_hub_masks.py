@@ -11,6 +11,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from text4seg.data.settings import BuildSettings
@@ -18,6 +20,8 @@ from text4seg.data.shards.build import build
 from text4seg.data.sources import hub
 from text4seg.data.sources.registry import examples
 from text4seg.data.sources.settings import HubSettings
+from text4seg.data.tasks.samples import samples
+from text4seg.data.tasks.settings import TaskSettings
 
 H, W = 4, 8
 SETTINGS = HubSettings(path="some/cars", classes=["cat", "dog", "cow"])
@@ -63,6 +67,31 @@ def test_a_mask_is_read_as_a_picture_only(monkeypatch):
     script = encoded(Image.new("L", (W, H)), "EPS")
     with pytest.raises(ValueError, match="some/cars, row 5: the mask is not a readable image"):
         read(encoded(Image.new("RGB", (W, H))), script)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "GIF", "WEBP"])
+def test_a_mask_of_another_format_is_refused(form):
+    with pytest.raises(ValueError, match=r"some/cars, row 5: the mask is not a readable image \(PNG, TIFF, BMP\)"):
+        read(encoded(Image.new("RGB", (W, H))), encoded(Image.fromarray(MASK), form))
+
+
+@pytest.mark.parametrize("mode", ["F", "LA", "RGB"])
+def test_a_mask_of_another_kind_is_refused(mode):
+    with pytest.raises(ValueError, match=f"some/cars, row 5: the mask has the mode {mode}; expected an index mask"):
+        read(encoded(Image.new("RGB", (W, H))), encoded(Image.new(mode, (W, H)), "TIFF"))
+
+
+@given(names=st.permutations(["others", "cat", "dog", "cow"]), first=st.integers(0, 5))
+def test_a_class_called_others_is_background(names, first):
+    values = np.arange(W, dtype=np.uint8)[None].clip(max=first + 3).repeat(H, 0)
+    row = {"image": {"bytes": encoded(Image.new("RGB", (W, H)))}, "label": {"bytes": encoded(Image.fromarray(values))}}
+    found = hub._example(HubSettings(path="some/cars", classes=names, first=first), 5, row)
+    shown = ["others" if value < first else names[value - first] for value in values[0].tolist()]
+    assert [found.labels[index] for index in found.mask[0]] == shown
+    assert found.labels == ("others", *(name for name in names if name != "others"))
+    for task in ("all", "referring"):
+        for sample in samples([found], task, TaskSettings(), 0):
+            assert all("others" not in turn.labels[1:] for turn in sample.turns)
 
 
 def test_a_picture_of_another_size_is_refused_with_its_row():

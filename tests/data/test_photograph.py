@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, features
 
+from text4seg.data.image import open_image
+from text4seg.data.sources.index_masks import read_mask, table
 from text4seg.data.sources.photograph import ORIENTATION, as_annotated, header_size
 from text4seg.report.prediction import read_picture
 
@@ -84,6 +88,72 @@ def test_an_avif_with_a_broken_tag_is_named(tmp_path):
     path = with_a_broken_field(tmp_path / "a.avif", DESCRIPTION, FLOAT)
     with pytest.raises(ValueError, match=r"a\.avif: cannot be read as a picture"):
         read_picture(path)
+
+
+def picture_bytes(form: str, **more) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(STORED[..., 0]).save(buffer, form, **more)
+    return buffer.getvalue()
+
+
+def refusals(data: bytes, path: Path) -> list[str]:
+    """What everything that reads pictures or masks says about bytes that it refuses; any other error is a bug."""
+    path.write_bytes(data)
+    known, told = table(dict.fromkeys(range(256), 0), 2), []
+    for read in (
+        lambda: open_image(data, path.name),
+        lambda: header_size(path),
+        lambda: as_annotated(path, (10, 6)),
+        lambda: read_mask(path, known, "names"),
+        lambda: read_picture(path),
+    ):
+        try:
+            read()
+        except ValueError as error:
+            told.append(str(error))
+    return told
+
+
+STRIP_OFFSETS = 0x0111
+BROKEN = {
+    "a TIFF whose offset is text": (
+        picture_bytes("TIFF"),
+        struct.pack("<HH", STRIP_OFFSETS, LONG),
+        struct.pack("<HH", STRIP_OFFSETS, ASCII),
+    ),
+    "a PNG whose header is short": (picture_bytes("PNG"), b"\0\0\0\rIHDR", b"\0\0\0\7IHDR"),
+    "a BMP of too many colours": (picture_bytes("BMP"), struct.pack("<I", 256), struct.pack("<I", 65000)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_header_is_refused_by_the_name_of_its_file(tmp_path, name):
+    data, old, new = BROKEN[name]
+    assert old in data
+    told = refusals(data.replace(old, new), tmp_path / "a.bin")
+    assert told
+    assert all("a.bin is not a readable image" in line or "a.bin: cannot be read" in line for line in told)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@given(
+    st.sampled_from([picture_bytes(form) for form in ("TIFF", "PNG", "BMP", "GIF", "JPEG", "WEBP")]),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
+    st.sampled_from([0, 0, 0, 0, 9, 99]),
+)
+def test_bytes_that_are_damaged_anywhere_are_read_or_refused_by_name(tmp_path_factory, data, changes, cut):
+    damaged = bytearray(data)
+    for place, value in changes:
+        damaged[place % len(damaged)] = value
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # a header may promise what takes long to fill
+        told = refusals(bytes(damaged[: len(damaged) - cut]), tmp_path_factory.getbasetemp() / "damaged.bin")
+    assert all("damaged.bin" in line for line in told)
+
+
+def test_a_picture_beyond_the_limit_is_refused_by_its_size():
+    with pytest.raises(ValueError, match=r"^a: 10x6 pixels; the limit is 59\.$"):
+        open_image(picture_bytes("PNG"), "a", max_pixels=59)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from text4seg.data.sources.photograph import DAMAGED
 from text4seg.data.sources.photograph import FORMATS as PHOTOGRAPHS
+from text4seg.data.sources.photograph import UNREADABLE
 
 _AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # Pillow 11.3
 FORMATS = (*PHOTOGRAPHS, "PPM", "JPEG2000", "TGA", *_AVIF)
@@ -37,13 +37,13 @@ def open_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, least: int 
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
-        if width * height > max_pixels:
-            raise ValueError(f"{name}: {width}x{height} pixels; the limit is {max_pixels}.")
-        if least is not None:
-            image.draft("RGB", (least, least))
-        return to_rgb(image)
-    except DAMAGED as error:
+        if width * height <= max_pixels:
+            if least is not None:
+                image.draft("RGB", (least, least))
+            return to_rgb(image)
+    except UNREADABLE as error:
         raise ValueError(f"{name} is not a readable image: {error}") from error
+    raise ValueError(f"{name}: {width}x{height} pixels; the limit is {max_pixels}.")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

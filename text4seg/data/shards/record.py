@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zlib
 from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from text4seg.data.image import MAX_PIXELS
+from text4seg.data.sources.photograph import UNREADABLE
 from text4seg.data.tasks.turns import check_turn
 from text4seg.data.types import Box, Sample, Task, Turn, ignore_value
 from text4seg.descriptors import encode, rasterize
@@ -32,8 +31,6 @@ from text4seg.descriptors import encode, rasterize
 MEMBERS = ("jpg", "qa.json", "descriptor.txt", "mask.png")
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What a picture is read as: `build` writes JPEG only, other builders know what decoders read."""
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, struct.error, zlib.error)
-"""What Pillow raises on damaged bytes, beside its own classes: its readers do not agree on one."""
 
 
 def to_members(sample: Sample, grid: tuple[int, int], codec: str, rule: str) -> dict[str, bytes]:
@@ -154,7 +151,7 @@ def _size(key: str, data: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             height, width = image.height, image.width
-    except (UnidentifiedImageError, Image.DecompressionBombError, *UNDECODABLE) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{key} is not a readable image: {error}") from error
     if height * width > MAX_PIXELS:
         raise ValueError(f"{key}: {width}x{height} pixels; the limit is {MAX_PIXELS}.")
@@ -170,7 +167,7 @@ def _planes(key: str, data: bytes, turns: int, size: tuple[int, int]) -> np.ndar
             if whole and (height, width) == (turns * size[0], size[1]):
                 kind = np.uint8 if image.mode in ("L", "P") else np.uint16
                 return np.asarray(image).astype(kind, copy=False).reshape(turns, *size)
-    except (UnidentifiedImageError, *UNDECODABLE) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{key}: mask.png is not a readable image: {error}") from error
     if not whole or height % turns:
         raise ValueError(

@@ -2,6 +2,7 @@
 
     python -m text4seg.shards build --source hub --out DIR options.path=FOLDER 'options.classes=[cat,dog]'
 
+Masks are index masks as those of the folder source. A class called `others` is background.
 Axis legend: H, W pixels of the original image.
 """
 
@@ -14,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from text4seg.data.sources.folder import nearest
-from text4seg.data.sources.index_masks import stored_values
+from text4seg.data.sources.index_masks import read_values
 from text4seg.data.sources.needs import Need
-from text4seg.data.sources.photograph import DAMAGED, FORMATS, as_annotated, header_size
+from text4seg.data.sources.photograph import as_annotated, header_size
 from text4seg.data.sources.settings import HubSettings
 from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import IGNORE, IGNORE_16, Example, Referent
@@ -102,18 +102,15 @@ def _picture(image: bytes, size: tuple[int, int], where: str) -> bytes:
 
 def _example(settings: HubSettings, number: int, row: dict[str, Any]) -> Example:
     where = f"{settings.path}, row {number}"
-    try:
-        with Image.open(io.BytesIO(_encoded(row[settings.mask], where)), formats=FORMATS) as opened:
-            values_HW = stored_values(opened).astype(np.int64)
-    except DAMAGED as error:
-        raise ValueError(f"{where}: the mask is not a readable image: {error}") from error
-    labels = (OTHERS, *settings.classes)
+    values_HW = read_values(io.BytesIO(_encoded(row[settings.mask], where)), f"{where}: the mask")
+    labels = (OTHERS, *(name for name in settings.classes if name != OTHERS))
+    classes = np.array([0, *map(labels.index, settings.classes)])
     void_HW = values_HW == settings.ignore
-    index_HW = np.maximum(values_HW - settings.first + 1, 0)
-    if values_HW.ndim != 2 or int(np.where(void_HW, 0, index_HW).max()) >= len(labels):
+    index_HW = np.where(void_HW, 0, np.maximum(values_HW - settings.first + 1, 0))
+    if index_HW.max() >= len(classes):
         raise ValueError(f"{where}: the mask must hold one value a pixel, named by `classes` or `ignore`.")
     kind, void = (np.uint8, IGNORE) if len(labels) <= IGNORE else (np.uint16, IGNORE_16)
-    mask_HW = np.where(void_HW, void, index_HW).astype(kind)
+    mask_HW = np.where(void_HW, void, classes[index_HW]).astype(kind)
     shown = (i for i in np.unique(mask_HW).tolist() if i not in (0, void))
     referents = tuple(Referent((labels[i],), mask_HW == i, void=void_HW) for i in shown)
     image = _picture(_encoded(row[settings.image], where), mask_HW.shape, where)

@@ -5,6 +5,7 @@ Axis legend: H, W pixels of the original image.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ def table(meaning: Mapping[int, int], labels: int, colours: bool = False) -> Tab
     return Table(values, classes, kind, colours)
 
 
-def stored_values(opened: Image.Image) -> NDArray[np.generic]:
+def _stored_values(opened: Image.Image) -> NDArray[np.generic]:
     """The values of an opened image as its file holds them; its pixels must not have been loaded before."""
     tiles: Any = getattr(opened, "tile", None)  # gone once the pixels are there
     coding = tiles[0][3] if tiles else None
@@ -60,8 +61,32 @@ def stored_values(opened: Image.Image) -> NDArray[np.generic]:
     return np.asarray(opened) // np.uint8(spread) if spread else np.asarray(opened)
 
 
+def read_values(file: Path | io.BytesIO, where: str, colours: bool = False) -> NDArray[np.int64]:
+    """The values of a mask, or the numbers of its colours: ``[H, W]``; palettes are colours to look at, never values.
+
+    Args:
+        file: its path or its bytes.
+        where: what it is called in an error.
+        colours: whether it is a picture in colour.
+
+    Raises:
+        ValueError: not a readable mask of the right kind.
+    """
+    try:
+        with Image.open(file, formats=MASK_FORMATS) as opened:
+            mode, array = opened.mode, _stored_values(opened)
+    except UNREADABLE as error:
+        raise ValueError(f"{where} is not a readable image ({', '.join(MASK_FORMATS)}): {error}") from error
+    if colours and mode in ("RGB", "RGBA"):
+        return array[..., :3].astype(np.int64) @ np.array([65536, 256, 1])
+    if not colours and mode in MASK_MODES:
+        return array.astype(np.int64)
+    wanted = "a picture in colour (RGB)" if colours else "an index mask (8 or 16 bits, or a palette)"
+    raise ValueError(f"{where} has the mode {mode}; expected {wanted}.")
+
+
 def read_mask(path: Path, known: Table, names: str) -> NDArray[np.unsignedinteger]:
-    """A mask file as class indices ``[H, W]``; palettes are colours to look at, never values.
+    """A mask file as class indices ``[H, W]``.
 
     Args:
         names: the file that names the values, for errors.
@@ -69,18 +94,7 @@ def read_mask(path: Path, known: Table, names: str) -> NDArray[np.unsignedintege
     Raises:
         ValueError: not a readable mask of the right kind, or a value that is not known.
     """
-    try:
-        with Image.open(path, formats=MASK_FORMATS) as opened:
-            mode, array = opened.mode, stored_values(opened)
-    except UNREADABLE as error:
-        raise ValueError(f"mask {path} is not a readable image: {error}") from error
-    if known.colours and mode in ("RGB", "RGBA"):
-        values_HW = array[..., :3].astype(np.int64) @ np.array([65536, 256, 1])
-    elif not known.colours and mode in MASK_MODES:
-        values_HW = array.astype(np.int64)
-    else:
-        wanted = "a picture in colour (RGB)" if known.colours else "an index mask (8 or 16 bits, or a palette)"
-        raise ValueError(f"mask {path} has the mode {mode}; expected {wanted}.")
+    values_HW = read_values(path, f"mask {path}", known.colours)
     place_HW = np.searchsorted(known.values, values_HW).clip(max=len(known.values) - 1)
     unknown_HW = known.values[place_HW] != values_HW
     if unknown_HW.any():

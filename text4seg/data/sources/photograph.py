@@ -6,6 +6,8 @@ Axis legend: H, W pixels of the image.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +17,11 @@ from PIL.Image import Transpose
 P = TypeVar("P", Path, io.BytesIO)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What a file is read as, whatever its name says; Pillow would hand an EPS under any name to Ghostscript."""
-DAMAGED = (OSError, SyntaxError, EOFError, RuntimeError, AttributeError, Image.DecompressionBombError)
-"""What Pillow raises on damage, beside ValueError; RuntimeError and AttributeError on that of an AVIF and its tags."""
-UNREADABLE = (*DAMAGED, ValueError)
+UNREADABLE = (
+    OSError, SyntaxError, EOFError, RuntimeError, AttributeError, ValueError, IndexError, TypeError, KeyError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises on damaged bytes: its readers, those of tags among them, do not agree on one."""
 ORIENTATION = 0x0112
 """The EXIF tag."""
 TURNS = {

@@ -37,7 +37,7 @@ SOURCES: dict[str, tuple[type, str]] = {
     "hub": (HubSettings, "text4seg.data.sources.hub"),
 }
 
-VERSIONS = dict.fromkeys(SOURCES, 1) | {"refer": 3, "dialogue": 2, "reason": 2, "coco": 2, "rle": 2}
+VERSIONS = dict.fromkeys(SOURCES, 1) | {"refer": 3, "dialogue": 2, "reason": 2, "coco": 2, "rle": 2, "hub": 2}
 """Raised when a family gives other examples for the same settings: sets built before are then built again."""
 
 
