@@ -10,9 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from text4seg.data.sources.folder import examples
+from text4seg.data.sources.index_masks import read_mask, table
 from text4seg.data.sources.settings import FolderSettings
 from text4seg.data.tasks.samples import samples
 from text4seg.data.tasks.settings import TaskSettings
@@ -130,6 +134,38 @@ def test_few_bits_a_pixel_keep_their_values(tree, bits, row):
 def test_one_bit_a_pixel(tree):
     Image.fromarray(MASK == 1).save(tree / "masks" / "a_1.png")
     np.testing.assert_array_equal(read(tree, split="train")[0].mask, MASK == 1)
+
+
+def bmp(path: Path, mask: np.ndarray, bits: int, colours: list[int], old: bool) -> None:
+    """An index mask as a BMP with a palette of greys, in the header of Windows or in the old one of OS/2."""
+    height, width = mask.shape
+    colours = colours + [9] * (2**bits - len(colours) if old else 0)  # there the palette is always whole
+    planes = np.unpackbits(mask[..., None], axis=-1)[..., -bits:].reshape(height, -1)
+    rows = [np.packbits(row).tobytes() for row in planes[::-1]]
+    pixels = b"".join(row + bytes(-len(row) % 4) for row in rows)
+    palette = b"".join(bytes([grey] * 3 + [0] * (not old)) for grey in colours)
+    sizes = struct.pack("<IHHHH", 12, width, height, 1, bits) if old else struct.pack(
+        "<IiiHHIIiiII", 40, width, height, 1, bits, 0, len(pixels), 0, 0, len(colours), 0
+    )  # fmt: skip
+    start = 14 + len(sizes) + len(palette)
+    path.write_bytes(struct.pack("<2sIII", b"BM", start + len(pixels), 0, start) + sizes + palette + pixels)
+
+
+@given(
+    mask=arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 40)), elements=st.integers(0, 1)),
+    bits=st.sampled_from([1, 4, 8]),
+    colours=st.permutations([0, 255]) | st.lists(st.integers(0, 255), min_size=2, max_size=2),
+    old=st.booleans(),
+)
+def test_a_bmp_is_read_as_indices_or_refused(tmp_path_factory, mask, bits, colours, old):
+    path = tmp_path_factory.getbasetemp() / "a.bmp"
+    bmp(path, mask, bits, colours, old)
+    known = table({0: 0, 1: 1}, 2)
+    if bits > 1 and colours == [0, 255] and not old:  # which Pillow takes for one bit a pixel
+        with pytest.raises(ValueError, match=rf"a\.bmp is not a readable image .*takes {bits} bits a pixel for 1"):
+            read_mask(path, known, "names")
+    else:
+        np.testing.assert_array_equal(read_mask(path, known, "names"), mask)
 
 
 def test_a_value_without_a_name_is_refused(tree):

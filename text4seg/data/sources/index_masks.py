@@ -55,10 +55,23 @@ def table(meaning: Mapping[int, int], labels: int, colours: bool = False) -> Tab
 
 def _stored_values(opened: Image.Image) -> NDArray[np.generic]:
     """The values of an opened image as its file holds them; its pixels must not have been loaded before."""
+    if opened.format == "BMP" and opened.mode == "1" and (bits := _bits_of_bmp(opened)) > 1:
+        raise ValueError(
+            f"Pillow takes {bits} bits a pixel for 1 where the palette is black and white; save it as PNG."
+        )
     tiles: Any = getattr(opened, "tile", None)  # gone once the pixels are there
     coding = tiles[0][3] if tiles else None
     spread = SPREAD.get(str(coding[0] if isinstance(coding, tuple) and coding else coding))  # TIFF's is one of many
     return np.asarray(opened) // np.uint8(spread) if spread else np.asarray(opened)
+
+
+def _bits_of_bmp(opened: Image.Image) -> int:
+    """Bits a pixel, from the header: Pillow does not keep them."""
+    file: Any = getattr(opened, "fp", None)
+    file.seek(14)
+    header = file.read(16)
+    at = 10 if header[0] == 12 else 14  # OS/2 has 16-bit sizes before it
+    return int.from_bytes(header[at : at + 2], "little")
 
 
 def read_values(file: Path | io.BytesIO, where: str, colours: bool = False) -> NDArray[np.int64]:
