@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
-from published import DOT, EDGE, LEFT, TOP, H, W, _coco, box, picture, rle
+from PIL import Image, TiffImagePlugin, TiffTags
+from published import DOT, EDGE, LEFT, TOP, H, W, _coco, ade20k, box, picture, rle, write
 
 from text4seg.data.settings import BuildSettings
 from text4seg.data.shards.build import build
@@ -111,28 +112,83 @@ def test_a_coco_category_called_others_is_background(tmp_path, numbered, task):
     )
 
 
+def panoptic_json(folder, segments: dict[int, list[dict]]) -> dict[str, str]:
+    """Images that share a photograph and a PNG, each with its own list of segments."""
+    content = {
+        "images": [{"id": number, "file_name": "a.jpg", "height": H, "width": W} for number in segments],
+        "categories": [{"id": 1, "name": "others"}, {"id": 2, "name": "dog"}],
+        "annotations": [{"image_id": n, "file_name": "a.png", "segments_info": s} for n, s in segments.items()],
+    }
+    (folder / "p.json").write_text(json.dumps(content))
+    return {"annotations": str(folder / "p.json"), "images": str(folder), "masks": str(folder)}
+
+
 def test_a_panoptic_category_called_others_is_background(tmp_path):
     picture(tmp_path / "a.jpg")
     colours = np.zeros((H, W, 3), np.uint8)
     colours[~EDGE], colours[LEFT] = (1, 0, 0), (2, 0, 0)
     Image.fromarray(colours).save(tmp_path / "a.png")
-    content = {
-        "images": [{"id": 1, "file_name": "a.jpg", "height": H, "width": W}],
-        "categories": [{"id": 1, "name": "others"}, {"id": 2, "name": "dog"}],
-        "annotations": [
-            {
-                "image_id": 1,
-                "file_name": "a.png",
-                "segments_info": [{"id": 1, "category_id": 1}, {"id": 2, "category_id": 2}],
-            }
-        ],
-    }
-    (tmp_path / "p.json").write_text(json.dumps(content))
-    options = {"annotations": str(tmp_path / "p.json"), "images": str(tmp_path), "masks": str(tmp_path)}
+    options = panoptic_json(tmp_path, {1: [{"id": 1, "category_id": 1}, {"id": 2, "category_id": 2}]})
     (example,) = examples("panoptic", options, 0)
     assert example.labels == ("others", "dog")
     np.testing.assert_array_equal(example.mask, np.where(EDGE, 255, LEFT))
     assert [referent.phrases for referent in example.referents] == [("dog",)]
+
+
+@pytest.mark.parametrize("number", [-1, 2**24, 2**100])
+def test_a_panoptic_segment_whose_number_is_no_colour_is_refused(tmp_path, number):
+    picture(tmp_path / "a.jpg")
+    Image.new("RGB", (W, H), (255, 255, 255)).save(tmp_path / "a.png")
+    good = {"id": 2**24 - 1, "category_id": 2}
+    options = panoptic_json(tmp_path, {1: [good], 2: [good, {"id": number, "category_id": 1}]})
+    with pytest.raises(
+        ValueError, match=r"p\.json, image 2: a segment has the `id` -?\d+.*; a colour numbers 0 to 16777215"
+    ):
+        list(examples("panoptic", options, 0))
+    recipe = BuildSettings("panoptic", options, "all", shards=1, on_error="skip")
+    index = build(recipe, tmp_path / "out", (4, 4), "rrle", "center")
+    assert (index.samples, index.notes["broken"]["count"]) == (1, 1)
+
+
+def test_a_tiff_with_a_broken_tag_costs_itself_only(tmp_path):
+    dog = {"objects": [{"label": "dog", "rle": rle(LEFT)}]}
+    options = rle_lines(tmp_path, dog, {"image": "b.tif", **dog})
+    picture(tmp_path / "b.tif")
+    tag = struct.pack("<HH", TiffImagePlugin.STRIPOFFSETS, TiffTags.LONG)
+    data = (tmp_path / "b.tif").read_bytes()
+    assert tag in data
+    (tmp_path / "b.tif").write_bytes(data.replace(tag, tag[:2] + struct.pack("<H", TiffTags.ASCII)))
+    recipe = BuildSettings("rle", options, "referring", shards=1, on_error="skip")
+    index = build(recipe, tmp_path / "out", (4, 4), "rrle", "center")
+    assert (index.samples, index.notes["broken"]["count"]) == (1, 1)
+
+
+def test_photographs_of_lvis_lie_in_the_folders_of_their_addresses(tmp_path):
+    url = "http://images.cocodataset.org/val2017/000000000042.jpg"
+    options = _coco(tmp_path, {1: "dog"}, [(1, box(TOP))], coco_url=url)
+    beside, below = (tmp_path / "images" / place / "000000000042.jpg" for place in ("", "val2017"))
+    assert [e.image for e in examples("coco", options, 0)] == [beside]
+    picture(below, seed=1)
+    assert [e.image for e in examples("coco", options, 0)] == [beside]
+    beside.unlink()
+    assert [e.image for e in examples("coco", options, 0)] == [below]
+    below.unlink()
+    with pytest.raises(ValueError, match=r"no file .*/images/000000000042\.jpg; set `images`"):
+        list(examples("coco", options, 0))
+
+
+@pytest.mark.parametrize("url", ["http://a/../secret.jpg", "..", "/", "secret.jpg", "", "a\0/b.jpg"])
+def test_an_address_leads_nowhere_else(tmp_path, url):
+    options = _coco(tmp_path, {1: "dog"}, [(1, box(TOP))], coco_url=url)
+    picture(tmp_path / "secret.jpg")
+    with pytest.raises(ValueError, match="image 42"):
+        list(examples("coco", options, 0))
+
+
+def test_what_a_mac_puts_beside_masks_is_passed_over(tmp_path):
+    source, options, expected = write(ade20k, tmp_path / "set")
+    (tmp_path / "set/annotations/training/._ADE_train_1.png").write_bytes(b"\0\5\x16\7")
+    assert [e.id for e in examples(source, options, 0)] == list(expected)
 
 
 def test_coco_annotations_without_an_image_and_repeated_images_are_counted_and_left_out(tmp_path):

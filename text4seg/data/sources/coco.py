@@ -4,7 +4,8 @@
 
 Categories called `object:part` are parts; their label says whose they are (`handle of mug`). Where annotations overlap,
 parts lie on objects and smaller ones on larger ones. Crowds count as their category, but not as an instance. What
-covers no pixel or names no image is counted and left out. A category called `others` is background.
+covers no pixel or names no image is counted and left out. A category called `others` is background. Photographs lie in
+`images` itself or, as LVIS has them of two splits, in the folders of their `coco_url` there.
 Axis legend: H, W pixels of the original image.
 """
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from text4seg.data.sources.held_out import without_held_out
 from text4seg.data.sources.needs import Need
-from text4seg.data.sources.records import by_id, field, listed, load_json, photograph
+from text4seg.data.sources.records import by_id, field, is_file, listed, load_json, photograph
 from text4seg.data.sources.segments import segment_mask
 from text4seg.data.sources.settings import CocoSettings
 from text4seg.data.sources.share import WHOLE, Share
@@ -49,7 +50,7 @@ def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterato
     Raises:
         ValueError: a missing or damaged file, a record that does not fit; the record is named.
     """
-    path = Path(settings.annotations)
+    path, folder = Path(settings.annotations), Path(settings.images)
     content = load_json(path)
     categories = categories_of(content, path)
     labels = labels_of(categories)
@@ -67,7 +68,7 @@ def examples(settings: CocoSettings, seed: int, share: Share = WHOLE) -> Iterato
 
     def example(image_id: str) -> Example:
         where = f"{path}, image {image_id}"
-        picture, size = photograph(with_name(listed(images, image_id, where)), Path(settings.images), where)
+        picture, size = photograph(_placed(listed(images, image_id, where), folder), folder, where)
         pieces = []
         for one in groups[image_id]:
             piece = _piece(one, categories, labels, size, f"{path}, annotation {one.get('id')}")
@@ -129,10 +130,21 @@ def _category(name: str) -> Category:
 
 
 def with_name(image: dict[str, Any]) -> dict[str, Any]:
-    """An image record with a `file_name`: LVIS has an address only, whose last two parts are folder and name."""
+    """An image record with a `file_name`: LVIS has an address only, whose last part is the name."""
     if "file_name" in image or not isinstance(image.get("coco_url"), str):
         return image
     return {**image, "file_name": image["coco_url"].rpartition("/")[2]}
+
+
+def _placed(image: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An image record by its name, or by the folder and name of its address where the photograph lies there: a file of
+    LVIS is about photographs of both `train2017/` and `val2017/`."""
+    image = with_name(image)
+    name, address = image.get("file_name"), image.get("coco_url")
+    if not isinstance(name, str) or not isinstance(address, str) or is_file(folder / name):
+        return image
+    below = Path(Path(address).parent.name, name).as_posix()
+    return {**image, "file_name": below} if is_file(folder / below) else image
 
 
 def _piece(

@@ -130,7 +130,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """Files below a folder by their relative name without ending."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in endings and path.is_file() and not _hidden(path.relative_to(folder)):
+        if path.suffix.lower() in endings and path.is_file() and not hidden(path.relative_to(folder)):
             name = path.relative_to(folder).as_posix().removesuffix(path.suffix)
             if name in found:
                 raise ValueError(f"{found[name]} and {path} have the same name: keep one of them.")
@@ -140,7 +140,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _hidden(path: Path) -> bool:
+def hidden(path: Path) -> bool:
     """Whether a file or its folder is one that systems put beside others, such as ``._photo.jpg`` on a Mac."""
     return any(part.startswith(".") for part in path.parts)
 

@@ -19,7 +19,7 @@ from text4seg.data.sources.folder import leads_out
 from text4seg.data.sources.held_out import without_held_out
 from text4seg.data.sources.index_masks import VOID, read_mask, table
 from text4seg.data.sources.needs import Need
-from text4seg.data.sources.records import by_id, field, listed, load_json, photograph
+from text4seg.data.sources.records import by_id, field, listed, load_json, photograph, short
 from text4seg.data.sources.settings import PanopticSettings
 from text4seg.data.sources.share import WHOLE, Share
 from text4seg.data.types import Example, Referent, ignore_value
@@ -75,6 +75,8 @@ def _mask(
         number, category = field(segment, "id", int, where), str(field(segment, "category_id", (int, str), where))
         if category not in index:
             raise ValueError(f"{where} has the category {category}, which `categories` does not list.")
+        if not 0 <= number < 2**24:
+            raise ValueError(f"{where}: a segment has the `id` {short(number)}; a colour numbers 0 to {2**24 - 1}.")
         # `read_mask` packs a colour with red in front, COCO with red behind
         meaning[(number & 255) << 16 | number & 0xFF00 | number >> 16] = index[category]
     return read_mask(folder / name, table(meaning, labels, colours=True), f"{where}, segments_info,")

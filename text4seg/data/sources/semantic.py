@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from text4seg.data.sources.folder import IMAGE_ENDINGS, data_root, leads_out, masked, nearest, text_lines
+from text4seg.data.sources.folder import IMAGE_ENDINGS, data_root, hidden, leads_out, masked, nearest, text_lines
 from text4seg.data.sources.held_out import without_held_out
 from text4seg.data.sources.index_masks import VOID, Table, table
 from text4seg.data.sources.layouts import LAYOUTS, Layout
@@ -79,8 +79,8 @@ def _names(settings: SemanticSettings, layout: Layout, root: Path, masks: Path) 
     if layout.lists:
         names = [line for _, line in text_lines(root / layout.lists / f"{settings.split}.txt")]
     else:
-        found = masks.rglob(f"*{layout.ending}")
-        names = sorted(path.relative_to(masks).as_posix().removesuffix(layout.ending) for path in found)
+        found = (path.relative_to(masks) for path in masks.rglob(f"*{layout.ending}"))
+        names = sorted(path.as_posix().removesuffix(layout.ending) for path in found if not hidden(path))
     if outside := [name for name in names if leads_out(name)]:
         raise ValueError(f"{root}: the name {outside[0]!r} leads out of the photographs' folder.")
     if not names:
