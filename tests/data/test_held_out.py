@@ -51,6 +51,13 @@ def test_a_family_that_is_not_there_is_named(tmp_path) -> None:
     Tree(tmp_path / "refcoco").refuse("`family` must be the folder", split="train", family=str(tmp_path / "gone"))
 
 
+def test_what_a_mac_puts_beside_expressions_is_passed_over(tmp_path) -> None:
+    tree = Tree(tmp_path / "refcoco")
+    for name in ("._refs(unc).json", "._refs(unc).p"):
+        (tree.root / name).write_bytes(b"\0\5\x16\7")
+    assert [example.id for example in tree.read(split="train")] == ["7"]
+
+
 def test_a_photograph_of_coco_is_known_by_its_file(tmp_path) -> None:
     family = tmp_path / "family/refcoco"
     family.mkdir(parents=True)

@@ -49,7 +49,7 @@ def sets_of(family: Path) -> list[Path]:
 
 def refs_of(root: Path) -> list[Path]:
     """The files of a set's expressions; of a pickle that was saved as JSON as well only the JSON."""
-    found = sorted(path for pattern in REFS for path in root.glob(pattern) if path.is_file())
+    found = sorted(path for pattern in REFS for path in root.glob(pattern) if path.is_file() and path.name[0] != ".")
     return [path for path in found if path.suffix == ".json" or path.with_suffix(".json") not in found]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from text4seg.data.notes import Notes
-from text4seg.data.sources.folder import data_root
+from text4seg.data.sources.folder import data_root, hidden
 from text4seg.data.sources.needs import Need
 from text4seg.data.sources.photograph import as_shown
 from text4seg.data.sources.records import field, is_file, short
@@ -37,7 +37,7 @@ def examples(settings: ReasonSettings, seed: int, share: Share = WHOLE) -> Itera
         ValueError: no such split, a missing or damaged file, a shape that is no polygon.
     """
     folder = data_root(settings.root) / settings.split
-    files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("._"))  # litter of Mac archives
+    files = sorted(path for path in folder.glob("*.json") if not hidden(path.relative_to(folder)))
     if not files:
         raise ValueError(f"{folder} holds no NAME.json; `split` names a folder below `root`.")
     return map(partial(_example, share.notes), share.of(files))

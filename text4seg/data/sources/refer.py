@@ -142,7 +142,7 @@ def _without_leaks(refs: list[_Ref], families: list[Path], root: Path, share: Sh
 
 def _refs_file(root: Path, name: str | None) -> Path:
     """The file of the expressions: the one asked for, or the only one there is."""
-    found = {p.name: p for p in sorted(root.glob("*refs*")) if p.suffix in (".json", *PICKLES)}
+    found = {p.name: p for p in sorted(root.glob("*refs*")) if p.suffix in (".json", *PICKLES) and p.name[0] != "."}
     if name is not None and not (root / name).is_file():
         raise ValueError(f"no file {name!r} in {root}; {nearest(name, found)}")
     if name is None and len({path.stem for path in found.values()}) != 1:
