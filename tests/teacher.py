@@ -12,7 +12,8 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from text4seg.decoding.contract import Draft
-from text4seg.decoding.stop import AnswerEnds, end_tokens
+from text4seg.decoding.stop import AnswerEnds
+from text4seg.models.ends import end_tokens
 
 
 class Teacher(LogitsProcessor):

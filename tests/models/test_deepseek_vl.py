@@ -16,6 +16,7 @@ from reference.weights import drawn_all
 from reference.weights import picture as reference_picture
 from safetensors.torch import load_file, save_file
 
+from text4seg.models.ends import end_tokens
 from text4seg.models.families.deepseek_vl_original import SAM, SIGLIP, load_original, native_config
 from text4seg.models.lora import apply_lora
 from text4seg.models.registry import load_backbone, load_processor, load_skeleton
@@ -98,7 +99,9 @@ def write_original(folder: Path, kind: str) -> Path:
     for piece in sorted(set(where.values())):
         save_file({name: weights[name] for name in names if where[name] == piece}, folder / piece, {"format": "pt"})
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
-    byte_tokenizer(None, ("<image_placeholder>",)).save_pretrained(folder)
+    tokenizer = byte_tokenizer(None, ("<image_placeholder>",))
+    tokenizer.eos_token = "<|im_end|>"  # the published one is not Llama's either
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -133,9 +136,12 @@ def test_the_first_authors_layout_loads_and_is_saved_as_transformers_own(origina
     assert bare.core.num_parameters() == backbone.core.num_parameters()
     assert (bare.vision, bare.projector, bare.language) == (backbone.vision, backbone.projector, backbone.language)
     text = backbone.processor.tokenizer.decode(backbone.processor.tokens([("Q?", "A")])[0])
-    assert text.endswith("<image_placeholder>Q?\n\nAssistant:A</s>")
+    assert text.endswith("<image_placeholder>Q?\n\nAssistant:A<|im_end|>")
     backbone.save(tmp_path / "saved")
     again = load_backbone(ModelSettings("deepseek_vl", path=str(tmp_path / "saved")))
+    ends = backbone.processor.tokenizer.eos_token_id
+    assert ends != 2, "Llama's"
+    assert end_tokens(backbone.core, None) == end_tokens(again.core, None) == [ends]
     before, after = backbone.model.state_dict(), again.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -9,6 +9,7 @@ import torch
 from checkpoints import picture
 from torch.nn import functional
 
+from text4seg.models.ends import end_tokens
 from text4seg.models.lora import apply_lora, choose_trained
 from text4seg.models.loss import answer_loss
 from text4seg.models.module import Text4SegModule
@@ -44,6 +45,17 @@ def test_hidden_states_and_answer_loss_are_finite(settings) -> None:
     assert hidden.shape[:2] == batch["input_ids"].shape
     assert answer_loss(hidden, batch["labels"], backbone.logits).isfinite()
     assert ("RANDOM" in backbone.loaded) == (settings.family in ("tiny", "compose"))
+
+
+def test_what_closes_a_learnt_answer_ends_one(settings) -> None:
+    backbone = load_backbone(settings)
+    ids, learnt = backbone.processor.tokens([("Is it red?", "yes")])
+    tokenizer = backbone.processor.tokenizer
+    said = len(tokenizer("yes", add_special_tokens=False)["input_ids"])
+    closing = [token for token, kept in zip(ids, learnt, strict=True) if kept][said:]
+    special = [token for token in closing if tokenizer.decode([token]) and not tokenizer.decode([token], True)]
+    assert backbone.processor.end_id == special[0]
+    assert special[0] in end_tokens(backbone.core, tokenizer)
 
 
 def test_the_processor_alone_is_the_same(settings) -> None:

@@ -24,7 +24,7 @@ from text4seg.decoding.engine.fitness import unfit
 from text4seg.decoding.language.tracker import trackers
 from text4seg.decoding.plain import write_plainly
 from text4seg.decoding.settings import HF, ON, REPORT, DecodingSettings
-from text4seg.decoding.stop import end_tokens
+from text4seg.models.ends import end_tokens
 
 if TYPE_CHECKING:
     from text4seg.data.items import Items

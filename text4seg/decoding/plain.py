@@ -20,7 +20,8 @@ from text4seg.decoding.engine.structured import Written
 from text4seg.decoding.language.mask import Follower, GrammarMask, LanguageEnds
 from text4seg.decoding.language.tracker import trackers
 from text4seg.decoding.settings import ON, DecodingSettings
-from text4seg.decoding.stop import AnswerEnds, end_tokens
+from text4seg.decoding.stop import AnswerEnds
+from text4seg.models.ends import end_tokens
 
 if TYPE_CHECKING:
     from text4seg.data.items import Item, Items

@@ -22,14 +22,6 @@ _LETTERS = 512
 """So many letters without a separator are no label and no opening sentence, unless the labels themselves are long."""
 
 
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end an answer: those of the checkpoint's generation settings, else the tokenizer's."""
-    own = model.generation_config.eos_token_id
-    stated = tokenizer.eos_token_id if own is None else own
-    tokens = stated if isinstance(stated, (list, tuple)) else [stated]
-    return [token for token in tokens if token is not None]
-
-
 class AnswerEnds(StoppingCriteria):
     """Stops each answer of a batch by itself.
 

@@ -174,6 +174,14 @@ class Processor:
         pad = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if pad is None else pad)
 
+    @cached_property
+    def end_id(self) -> int | None:
+        """The special token that closes an answer in training; None where words of the template do."""
+        known: Any = self.tokenizer
+        special = {*known.all_special_ids, *(n for n, token in known.added_tokens_decoder.items() if token.special)}
+        closing = [token for kind, ids in self._frame(1, False) if kind == "end" for token in ids]
+        return next((token for token in closing if token in special), None)
+
     def encode(
         self,
         image: Image.Image,

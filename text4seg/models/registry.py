@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from text4seg.models.backbone import Backbone
+from text4seg.models.ends import end_as_learnt
 from text4seg.models.processor import Processor
 from text4seg.models.settings import FAMILIES, ModelSettings
 
@@ -34,6 +35,7 @@ def load_backbone(settings: ModelSettings) -> Backbone:
             backbone.core.set_attn_implementation(attention)
         except (ValueError, ImportError) as error:
             raise ValueError(f"`model.attention` {attention!r} cannot be used: {error}") from error
+    end_as_learnt(backbone)
     return backbone
 
 

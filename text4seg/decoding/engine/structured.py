@@ -13,7 +13,8 @@ import torch
 from text4seg.decoding.contract import Drafter, Tracker
 from text4seg.decoding.engine.answering import Answering, Counts, NoDrafts, NoLanguage
 from text4seg.decoding.engine.loop import Adjust, Choice, Engine, Fixed, Widths, greedy
-from text4seg.decoding.stop import AnswerEnds, end_tokens
+from text4seg.decoding.stop import AnswerEnds
+from text4seg.models.ends import end_tokens
 
 if TYPE_CHECKING:
     from text4seg.data.items import Items

@@ -12,7 +12,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from text4seg.models.backbone import Backbone
 from text4seg.models.chat import Layout
@@ -76,9 +84,18 @@ def load(settings: ModelSettings) -> Backbone:
     raw = read_config(path)
     if raw.get("model_type") == ORIGINAL:
         model, loaded = load_original(path, native_config(raw, made.image_token_id), settings)
+        _end_as(model, made.tokenizer)
     else:
         model, loaded = load_model(AutoModelForImageTextToText, path, settings)
     return auto.backbone(model, made, loaded)
+
+
+def _end_as(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Published configurations state no end token, and Llama's default number is an ordinary word here."""
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    model.generation_config = GenerationConfig(**ids)
+    for name, number in ids.items():
+        setattr(model.config.get_text_config(), name, number)
 
 
 def skeleton_config(settings: ModelSettings) -> PreTrainedConfig | None:
