@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from text4seg.descriptors import STAR, LabelGrid, Span, run_lengths
 from text4seg.models.chat import IMAGE, LLAVA, SAID, Layout, Turns, skeleton, words_of
+from text4seg.models.joints import Joints
 
 IMAGE_FILE = "preprocessor_config.json"
 TARGETS = ("labels", "cells", "counts")
@@ -116,6 +118,14 @@ class Encoded:
     counts: list[int] | None = None
 
 
+class _Piece(NamedTuple):
+    """A segment of the chat: its ids (none for words, which come later), and whether it goes on with a text."""
+
+    kind: str
+    ids: list[int]
+    goes_on: bool
+
+
 class Processor:
     """Tokenizer, chat text and image geometry of one backbone.
 
@@ -156,7 +166,8 @@ class Processor:
         self.row_ends: bool = row_ends or tokenizer.init_kwargs.get("row_ends", False)
         if self.row_ends:
             tokenizer.init_kwargs["row_ends"] = True
-        self._frames: dict[tuple[int, bool], list[tuple[str, list[int]]]] = {}
+        self._joints = Joints(tokenizer)
+        self._frames: dict[tuple[int, bool], list[_Piece]] = {}
 
     def at(self, side: int) -> Processor:
         """The same for pictures of another side in pixels.
@@ -177,10 +188,8 @@ class Processor:
     @cached_property
     def end_id(self) -> int | None:
         """The special token that closes an answer in training; None where words of the template do."""
-        known: Any = self.tokenizer
-        special = {*known.all_special_ids, *(n for n, token in known.added_tokens_decoder.items() if token.special)}
-        closing = [token for kind, ids in self._frame(1, False) if kind == "end" for token in ids]
-        return next((token for token in closing if token in special), None)
+        closing = [token for piece in self._frame(1, False) if piece.kind == "end" for token in piece.ids]
+        return next((token for token in closing if token in self._joints.special), None)
 
     def encode(
         self,
@@ -214,10 +223,11 @@ class Processor:
         """The token ids of a conversation and which of them are learnt, without the image's pixels."""
         ids: list[int] = []
         mask: list[bool] = []
-        said = iter(self._plain_ids(words_of(turns)))
+        frame = self._frame(len(turns), turns[-1][1] is None)
+        said = iter(self._plain_ids(words_of(turns), [piece.goes_on for piece in frame if piece.kind in SAID]))
         answers = iter(zip((text for _, text in turns), unlearnt, strict=False))
-        for kind, frame in self._frame(len(turns), turns[-1][1] is None):
-            piece = next(said) if kind in SAID else frame
+        for kind, own, _ in frame:
+            piece = next(said) if kind in SAID else own
             ids += piece
             text, spans = next(answers, (None, ())) if kind == "answer" else (None, ())
             mask += self._learnt(text, spans) if text and spans else [kind in ("answer", "end")] * len(piece)
@@ -228,22 +238,35 @@ class Processor:
         found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         return [not any(start < end <= stop for start, stop in spans) for _, end in found["offset_mapping"]]
 
-    def _frame(self, turns: int, opens: bool) -> list[tuple[str, list[int]]]:
-        """Kinds and ids of the segments around the words; rendering a template costs more than tokenising an answer."""
+    def _frame(self, turns: int, opens: bool) -> list[_Piece]:
+        """The segments around the words; rendering a template costs more than tokenising an answer."""
         if (turns, opens) not in self._frames:
             settings = self.tokenizer, self.chat, self.image_place, self.layout, self.placeholder
             segments = skeleton(turns, opens, *settings)
-            self._frames[turns, opens] = [(segment.kind, self._frame_ids(segment.text)) for segment in segments]
+            pieces, goes_on = [], False
+            for segment, following in zip_longest(segments, segments[1:]):
+                text, lends = segment.text, False
+                if segment.kind in SAID:  # an answer begins anew, as generation begins it
+                    pieces.append(_Piece(segment.kind, [], goes_on and segment.kind == "user"))
+                    goes_on = True
+                    continue
+                if self._joints.blank and following and following.kind == "user" and text.endswith(" "):
+                    text, lends = text[:-1], True  # the blank that the question begins with
+                ids = self._frame_ids(text, goes_on)
+                pieces.append(_Piece(segment.kind, ids, goes_on))
+                goes_on = not lends and (self._joints.goes_on(ids[-1]) if ids else goes_on)
+            self._frames[turns, opens] = pieces
         return self._frames[turns, opens]
 
-    def _frame_ids(self, text: str) -> list[int]:
+    def _frame_ids(self, text: str, goes_on: bool) -> list[int]:
         ids: list[int] = []
         before, after = self.frame
         for number, part in enumerate(text.replace(IMAGE, before + IMAGE + after).split(IMAGE)):
             if number:
                 ids += self._image_ids()
+                goes_on = self._joints.goes_on(ids[-1])
             if part:
-                ids += self.tokenizer(part, add_special_tokens=False)["input_ids"]
+                ids += self._joints.ids([part], [goes_on], plain=False)[0]
         return ids
 
     def _image_ids(self) -> list[int]:
@@ -252,9 +275,9 @@ class Processor:
         side = self.geometry.tokens_a_side
         return ([self.image_token_id] * side + self.tokenizer("\n", add_special_tokens=False)["input_ids"]) * side
 
-    def _plain_ids(self, texts: list[str]) -> list[list[int]]:
+    def _plain_ids(self, texts: list[str], going_on: Sequence[bool] = ()) -> list[list[int]]:
         """Ids of the words of a user, in which names of special tokens are words and no picture has its place."""
-        found = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        found = self._joints.ids(texts, going_on or [False] * len(texts), plain=True)
         for text, ids in zip(texts, found, strict=True):
             if self.image_token_id in ids:
                 raise ValueError(f"the text {text!r:.60} holds the image token; take it out of your question or label.")
