@@ -72,6 +72,19 @@ def test_an_unknown_way_with_the_projector(checkpoints) -> None:
         apply_lora(backbone, LoraSettings(projector="Full"))
 
 
+def test_a_projector_without_a_linear_layer_is_not_left_alone_unsaid(checkpoints) -> None:
+    settings = checkpoints.settings("auto:gemma3")
+    with pytest.raises(ValueError, match=r"multi_modal_projector of Gemma3\w+ has none.*to full .*or frozen"):
+        apply_lora(load_backbone(settings), LoraSettings(rank=RANK))
+    backbone = load_backbone(settings)
+    apply_lora(backbone, LoraSettings(rank=RANK, projector="full"))
+    trains = [name for name, p in backbone.model.named_parameters() if p.requires_grad and "projector" in name]
+    assert {name.rpartition("default.")[2] for name in trains} == {
+        "mm_input_projection_weight",
+        "mm_soft_emb_norm.weight",
+    }
+
+
 def test_wrong_part_names_are_noticed(checkpoints) -> None:
     backbone = load_backbone(checkpoints.settings("clip+llama"))
     backbone.language = "model.multi_modal_projector"

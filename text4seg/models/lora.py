@@ -33,7 +33,7 @@ def apply_lora(backbone: Backbone, settings: LoraSettings) -> LoraReport:
     """Wrap ``backbone.model`` in a PEFT model, in place.
 
     Raises:
-        ValueError: `projector` is not lora, full or frozen.
+        ValueError: `projector` is not lora, full or frozen; or it is lora and the projector has no linear layer.
         RuntimeError: PEFT adapted another number of layers than the decoder's configuration implies.
     """
     if settings.projector not in ("lora", "full", "frozen"):
@@ -41,7 +41,7 @@ def apply_lora(backbone: Backbone, settings: LoraSettings) -> LoraReport:
     targets = backbone.linears("language")
     _check_layers(backbone, targets)
     if settings.projector == "lora":
-        targets = targets + backbone.linears("projector")
+        targets = targets + _linears_of_projector(backbone)
     if settings.vision:
         targets = targets + backbone.linears("vision")
     config = LoraConfig(
@@ -100,6 +100,17 @@ def report(backbone: Backbone, targets: int = 0) -> LoraReport:
     """Count trainable and total weights."""
     sizes = [(count(p), p.requires_grad) for p in backbone.model.parameters()]
     return LoraReport(sum(n for n, grad in sizes if grad), sum(n for n, _ in sizes), targets)
+
+
+def _linears_of_projector(backbone: Backbone) -> list[str]:
+    found = backbone.linears("projector")
+    if not found:
+        raise ValueError(
+            f"`model.lora.projector: lora` adapts linear layers, but {backbone.projector} of "
+            f"{type(backbone.core).__name__} has none and would stay as it is: set it to full (it trains as a whole) "
+            "or frozen."
+        )
+    return found
 
 
 def _check_layers(backbone: Backbone, targets: list[str]) -> None:
