@@ -123,12 +123,29 @@ def no_projector(path: Path) -> None:
     torch.save({}, path / "non_lora_trainables.bin")
 
 
+def states(**more):
+    def change(path: Path) -> None:
+        stated = json.loads((path / "adapter_config.json").read_text())
+        (path / "adapter_config.json").write_text(json.dumps({**stated, **more}))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("layout", "damage", "message"),
     [
         ("lora", drop("non_lora_trainables.bin"), "has no non_lora_trainables.bin: without it the projector"),
         ("lora", drop("adapter_model.bin"), "no adapter_model.safetensors or adapter_model.bin"),
         ("lora", other_base, r"made for a model.layers.1.mlp.gate_proj.weight of \[64, 32\], its base has \[72, 32\]"),
+        (
+            "lora",
+            states(rank_pattern={"q_proj": 1}, alpha_pattern={}, use_dora=False),
+            "has rank_pattern in its",
+        ),
+        ("lora", states(alpha_pattern={"q_proj": 8}), "has alpha_pattern in its adapter_config.json"),
+        ("lora", states(use_dora=True, fan_in_fan_out=True), "has use_dora and fan_in_fan_out in its.*merge it"),
+        ("lora", states(lora_bias=True), "has lora_bias in its"),
+        ("lora", states(modules_to_save=["lm_head"]), "has modules_to_save in its"),
         ("lora", no_projector, "lacks 4 weights .*the projector is not in this checkpoint"),
         ("projector", drop("mm_projector.bin"), "there are no weights"),
         ("projector", lambda path: (path.parent / "base" / "pytorch_model.bin").unlink(), "holds no weights"),

@@ -39,6 +39,8 @@ from text4seg.models.loading import find_file, held, local_or_hub, quiet, read_c
 from text4seg.models.settings import ModelSettings
 
 PROJECTOR, LORA, EXTRAS = "mm_projector.bin", "adapter_config.json", "non_lora_trainables.bin"
+UNFOLDED = ("rank_pattern", "alpha_pattern", "use_dora", "fan_in_fan_out", "lora_bias", "modules_to_save")
+"""What an adapter may say that makes it more than ``B A alpha / r``."""
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 CHAT = (
     "{{ bos_token }}{% for m in messages %}{{ 'USER: ' if m.role == 'user' else 'ASSISTANT: ' }}"
@@ -175,13 +177,22 @@ def _load(file: Path) -> dict[str, Tensor]:
 
 
 def _fold(weights: dict[str, Tensor], path: str) -> None:
-    """Add an adapter's ``B A alpha / r`` to the weights that it adapts, in float32."""
+    """Add an adapter's ``B A alpha / r`` to the weights that it adapts, in float32.
+
+    Raises:
+        ValueError: its files are missing or damaged, it was made for another base, or it is more than that product.
+    """
     file = find_file(path, "adapter_model.safetensors") or find_file(path, "adapter_model.bin")
     if file is None:
         raise ValueError(f"{path!r} has {LORA} but no adapter_model.safetensors or adapter_model.bin.")
     stated = find_file(path, LORA)
     assert stated is not None
     config, adapter = json.loads(stated.read_text(encoding="utf-8")), _load(file)
+    if more := [name for name in UNFOLDED if config.get(name)]:
+        raise ValueError(
+            f"the adapter {path!r} has {' and '.join(more)} in its {LORA}, which is not folded into a base here: merge "
+            "it with PEFT and give the whole model."
+        )
     scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
     for name in [name for name in adapter if ".lora_A." in name]:
         target = _plain(name.partition(".lora_A.")[0]) + ".weight"
