@@ -207,6 +207,25 @@ def test_what_does_not_fit_is_refused(folder, changes, message) -> None:
         load_processor(ModelSettings("internvl", path=str(folder)))
 
 
+def named_class(folder: Path, kind: str) -> ModelSettings:
+    """Settings of a folder whose tokenizer was written by another class."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": kind}))
+    return ModelSettings("internvl", path=str(folder))
+
+
+@pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "TokenizersBackend"])
+def test_a_tokenizer_json_is_read_whatever_class_wrote_it(checkpoints, tmp_path, kind) -> None:
+    published = checkpoints.settings("internvl2-1b")
+    copied = named_class(Path(shutil.copytree(published.path, tmp_path / "copy")), kind)
+    assert load_processor(copied).tokens(TURNS) == load_processor(published).tokens(TURNS)
+
+
+def test_without_one_the_class_must_be_known(folder) -> None:
+    with pytest.raises(ValueError, match=r"no tokenizer.json and a tokenizer of class 'TokenizersBackend'; known: "):
+        load_processor(named_class(folder, "TokenizersBackend"))
+
+
 def test_a_system_text_of_the_configuration_comes_first(folder) -> None:
     change_config(folder, system_message="Draw.")
     made = load_processor(ModelSettings("internvl", path=str(folder)))

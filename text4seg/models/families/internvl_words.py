@@ -70,16 +70,18 @@ def published_tokenizer(path: str, raw: dict[str, Any]) -> PreTrainedTokenizerBa
         raw: the checkpoint's `config.json`, which names the conversation.
 
     Raises:
-        ValueError: it cannot be read, is of an unknown class, lacks the image's tokens, or there is no chat text.
+        ValueError: it cannot be read, is of an unknown class and has no tokenizer.json, lacks the image's tokens, or
+            there is no chat text.
     """
     file = find_file(path, "tokenizer_config.json")
     own = json.loads(file.read_text(encoding="utf-8")) if file else {}
     kind = own.get("tokenizer_class", "")
-    if kind not in CLASSES and kind not in ("InternLM2Tokenizer", "InternLM2TokenizerFast"):
+    whole = find_file(path, "tokenizer.json") is not None  # says all, whatever class wrote it
+    if not whole and kind not in (*CLASSES, "InternLM2Tokenizer", "InternLM2TokenizerFast"):
         raise ValueError(
-            f"{path!r} has a tokenizer of class {kind!r}; known: InternLM2Tokenizer, {', '.join(CLASSES)}."
+            f"{path!r} has no tokenizer.json and a tokenizer of class {kind!r}; known: InternLM2Tokenizer, "
+            f"{', '.join(CLASSES)}."
         )
-    whole = find_file(path, "tokenizer.json") is not None
     if whole or kind in CLASSES:
         reader = TokenizersBackend if whole else CLASSES[kind]
         tokenizer = local_or_hub(reader, path, model_specific_special_tokens=NAMED_TOKENS)
