@@ -7,6 +7,9 @@ from pathlib import Path
 import torch
 from checkpoints import LAYERS, SIZES, byte_tokenizer, shake
 from transformers import (
+    Blip2Config,
+    Blip2Processor,
+    BlipImageProcessor,
     DeepseekVLConfig,
     DeepseekVLForConditionalGeneration,
     DeepseekVLHybridConfig,
@@ -28,9 +31,13 @@ from transformers import (
     LlavaOnevisionImageProcessor,
     LlavaOnevisionProcessor,
     LlavaOnevisionVideoProcessor,
+    Mistral3Config,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
+    PixtralImageProcessor,
+    PixtralProcessor,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     ProcessorMixin,
@@ -274,6 +281,22 @@ def _deepseek(kind: str) -> tuple[PreTrainedModel, ProcessorMixin]:
     return DeepseekVLHybridForConditionalGeneration(config), made
 
 
+def _blip2() -> tuple[PreTrainedConfig, ProcessorMixin]:
+    tokenizer = _tokenizer(ONEVISION, image_token="<image>")
+    config = Blip2Config(image_token_index=tokenizer.convert_tokens_to_ids("<image>"))
+    return config, Blip2Processor(BlipImageProcessor(), tokenizer, num_query_tokens=4)
+
+
+def _pixtral() -> tuple[PreTrainedConfig, ProcessorMixin]:
+    named = {"image_token": "[IMG]", "image_break_token": "[IMG_BREAK]", "image_end_token": "[IMG_END]"}
+    tokenizer = _tokenizer(ONEVISION.replace("<image>", "[IMG]"), **named)
+    vision = {**SIZES, "model_type": "pixtral", "image_size": 64, "patch_size": 8, "head_dim": 8}
+    config = Mistral3Config(vision_config=vision, image_token_index=tokenizer.convert_tokens_to_ids("[IMG]"))
+    images = PixtralImageProcessor(patch_size=8, size={"longest_edge": 64})
+    return config, PixtralProcessor(images, tokenizer, patch_size=8, spatial_merge_size=2)
+
+
+WITHOUT_WEIGHTS = {"blip2": _blip2, "pixtral": _pixtral}
 MAKERS = {
     "qwen2_vl": lambda: _qwen("qwen2_vl"),
     "qwen2_5_vl": lambda: _qwen("qwen2_5_vl"),
@@ -295,4 +318,11 @@ def write_known(folder: Path, kind: str) -> str:
     assert model.config.get_text_config().num_hidden_layers == LAYERS
     shake(model, 0.05).save_pretrained(folder)
     processor.save_pretrained(folder)
+    return str(folder)
+
+
+def write_without_weights(folder: Path, kind: str) -> str:
+    """Configuration and processor of a model that family auto cannot take; gives its path."""
+    for part in WITHOUT_WEIGHTS[kind]():
+        part.save_pretrained(folder)
     return str(folder)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from checkpoints import picture, write_language
 from PIL import Image
-from vlm_checkpoints import MAKERS
+from vlm_checkpoints import MAKERS, write_without_weights
 
 from text4seg.models.processor import model_inputs
 from text4seg.models.registry import load_backbone, load_processor
@@ -85,6 +85,32 @@ def test_tiles_are_refused(checkpoints) -> None:
     path = checkpoints.settings("auto:idefics3").path
     with pytest.raises(ValueError, match=r"tiles.*do_image_splitting: false"):
         load_processor(ModelSettings("auto", path=path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("blip2", r"its Blip2Processor cannot be used by family auto, .*AttributeError: 'str' object has no attribute"),
+        ("pixtral", r"PixtralProcessor cuts .* into pieces \(tiles, or rows with a token behind each\)"),
+    ],
+)
+def test_a_processor_that_cannot_be_used_is_named(tmp_path, kind, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_processor(ModelSettings("auto", path=write_without_weights(tmp_path, kind)))
+
+
+@torch.inference_mode()
+def test_internvl_states_height_and_width(checkpoints, tmp_path) -> None:
+    """Its family has code of its own; here it is what any other model is."""
+    own = load_backbone(checkpoints.settings("internvl2-1b"))
+    own.save(tmp_path)
+    found = load_backbone(ModelSettings("auto", path=str(tmp_path)))
+    assert found.processor.geometry.side == own.processor.geometry.side == 56
+    batches = [b.processor.collate([b.processor.encode(picture(3), [(QUESTION, ANSWER)])]) for b in (found, own)]
+    assert torch.equal(batches[0]["input_ids"], batches[1]["input_ids"])
+    assert found.hidden_states(model_inputs(batches[0])).isfinite().all()
+    with pytest.raises(ValueError, match="must be 56"):
+        load_processor(ModelSettings("auto", path=str(tmp_path), image_size=112))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class ModelSettings:
     """Which backbone, from where."""
 
     family: str = "tiny"
-    """tiny, compose, llava, internvl, deepseek_vl, qwen_vl, or auto (any vision-language model that transformers knows: docs/backbones.md)."""
+    """tiny, compose, llava, internvl, deepseek_vl, qwen_vl, or auto (most vision-language models that transformers knows: docs/backbones.md)."""
     path: str | None = None
     """Hub name or folder of the checkpoint; null uses the family's default (tiny: the embedded one; `random` starts from random weights). compose: a composed checkpoint saved earlier, then `vision` and `language` are not read."""
     vision: str | None = None

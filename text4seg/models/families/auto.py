@@ -1,4 +1,4 @@
-"""Any vision-language model that transformers knows, through its Auto classes: a new family costs one YAML.
+"""Most vision-language models that transformers knows, through its Auto classes: a new family costs one YAML.
 
 What differs between families is taken from the checkpoint's own processor: the text that stands for a picture, the
 tensors that the model wants beside ``pixel_values``, and how tokens are marked. Pictures are stretched to one square
@@ -74,13 +74,24 @@ def from_parts(
         longer: stretch pictures to their own longer side and leave the side to the processor.
 
     Raises:
-        ValueError: as `processor`.
+        ValueError: as `processor`; or transformers' processor answers in a way that is not understood here.
     """
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ValueError(
             f"`model.path` {settings.path!r} holds a {config.model_type} checkpoint, which transformers does not know "
             "as a vision-language model."
         )
+    try:
+        return _asked(settings, config, own, layout, longer)
+    except (AttributeError, TypeError, LookupError) as error:  # what it lacks of the others, or cannot take
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(
+            f"`model.path` {settings.path!r}: its {type(own).__name__} cannot be used by family {settings.family}, "
+            f"which asks it what it makes of a picture ({reason})."
+        ) from error
+
+
+def _asked(settings: ModelSettings, config: PreTrainedConfig, own: Any, layout: Layout, longer: bool) -> OwnProcessor:
     model_class: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
     names = tuple(inspect.signature(model_class.forward).parameters)
     for key, value in settings.image_options.items():
@@ -153,6 +164,8 @@ def _fix_side(settings: ModelSettings, config: PreTrainedConfig, images: Any) ->
     """The side that pictures are stretched to; a processor for any size is told to keep it."""
     vision: Any = config.vision_config
     own = getattr(vision, "image_size", None)
+    if isinstance(own, list | tuple) and len(set(own)) == 1:
+        own = own[0]  # InternVL states height and width
     if isinstance(own, int):
         if settings.image_size not in (None, own):
             raise ValueError(f"`model.image_size` must be {own} for {settings.path!r}, got {settings.image_size}.")

@@ -44,7 +44,7 @@ class AutoGeometry(ImageGeometry):
         """Ask a processor what it writes for a picture.
 
         Raises:
-            ValueError: a picture's tokens do not stand in one piece (it is cut into tiles).
+            ValueError: a picture's tokens do not stand in one piece (it is cut into tiles, or its rows are set apart).
         """
         made = own(text=[own.image_token], images=[[_blank(side)]], return_text_replacement_offsets=True)
         text = made["text_replacement_offsets"][0][0]["replacement"]
@@ -53,8 +53,9 @@ class AutoGeometry(ImageGeometry):
         count = text.count(token)
         if text != before + count * token + after:
             raise ValueError(
-                f"{type(own).__name__} cuts a picture of {side} pixels into tiles; only one piece aligns with the "
-                "mask's grid. Switch that off in `model.image_options`, e.g. {do_image_splitting: false}."
+                f"{type(own).__name__} cuts the image tokens of a picture of {side} pixels into pieces (tiles, or rows "
+                "with a token behind each); only one piece aligns with the mask's grid. Tiles are switched off in "
+                "`model.image_options`, e.g. {do_image_splitting: false}; rows with such tokens cannot be used."
             )
         return cls(side, count, own=own, names=names, frame=(before, after), longer=longer)
 
