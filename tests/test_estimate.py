@@ -42,6 +42,7 @@ PARAMETERS = {
 }
 # Linear layers of a projector; two (an MLP) where nothing is said.
 PROJECTORS = {"qwen_vl": 0, "deepseek_vl_7b": 3, "gemma3": 0, "paligemma": 1, "smolvlm": 1, "idefics3": 1}
+PROJECTORS |= {"qwen3_vl": 2 + 3 * 2}  # three more for features from inside the tower
 IMAGE_TOKENS = {"llava15_7b": 576, "llava15_13b": 576, "deepseek_vl_1_3b": 576, "deepseek_vl_7b": 576}
 IMAGE_TOKENS |= {"llava_onevision": 27 * 27 + 27 * 28, "smolvlm": 9 * 9, "idefics3": 13 * 13}
 

@@ -147,7 +147,8 @@ def _qwen(kind: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         vision |= {"patch_size": patch, "window_size": 56, "fullatt_block_indexes": [1]}
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids))
         return model, Qwen2_5_VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(), chat_template=QWEN)
-    vision |= {"patch_size": patch, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}
+    # Added behind so many decoder layers as there are indexes; behind the last one no answer would look at it.
+    vision |= {"patch_size": patch, "deepstack_visual_indexes": [0], "num_position_embeddings": 16}
     text |= {"head_dim": 8}
     text["rope_parameters"] = {**text["rope_parameters"], "mrope_interleaved": True}
     model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **ids))

@@ -27,6 +27,7 @@ SEVEN = ("llama", "qwen2", "qwen3", "gemma", "gemma3_text", "qwen2_vl_text", "qw
 LINEARS |= dict.fromkeys(SEVEN, 7)
 # Linear layers of a projector; two (an MLP) where nothing is said. Gemma 3's is a bare matrix, which LoRA cannot adapt.
 PROJECTORS = {"qwen": 5, "gemma3": 0, "paligemma": 1, "idefics3": 1, "smolvlm": 1, "deepseek_vl_hybrid": 3}
+PROJECTORS |= {"qwen3_vl": 4}  # one more, for features from inside the tower
 
 
 def batch_of(backbone, side="right", turns=TURNS, pictures=range(9)):
@@ -93,6 +94,15 @@ def test_a_skeleton_counts_what_the_model_has(settings) -> None:
     assert all(p.is_meta for p in bare.model.parameters())
     reports = [apply_lora(backbone, lora_of(settings)) for backbone in (whole, bare)]
     assert reports[0] == reports[1]
+
+
+def test_every_weight_belongs_to_one_part(settings) -> None:
+    """All train where all parts are asked to, and each by itself trains what no other does."""
+    sizes = []
+    for parts in (["vision", "projector", "language"], ["vision"], ["projector"], ["language"]):
+        asked = replace(settings, train=parts, lora=LoraSettings(enabled=False))
+        sizes.append(choose_trained(load_backbone(asked), asked))
+    assert sizes[0].trainable == sizes[0].total == sum(size.trainable for size in sizes[1:])
 
 
 def test_one_lora_step_changes_adapters_only(settings) -> None:

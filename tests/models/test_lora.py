@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from text4seg.models.lora import apply_lora, choose_trained
 from text4seg.models.registry import load_backbone
@@ -70,6 +70,28 @@ def test_an_unknown_way_with_the_projector(checkpoints) -> None:
     backbone = load_backbone(checkpoints.settings("clip+llama"))
     with pytest.raises(ValueError, match="lora, full or frozen, got 'Full'"):
         apply_lora(backbone, LoraSettings(projector="Full"))
+
+
+def test_a_projector_in_several_places_trains_and_is_kept_as_a_whole(checkpoints, tmp_path) -> None:
+    """Qwen3-VL has a merger for each layer of its tower whose features go on."""
+    backbone = load_backbone(checkpoints.settings("auto:qwen3_vl"))
+    apply_lora(backbone, LoraSettings(rank=RANK, projector="full"))
+    trains = {name: p for name, p in backbone.model.named_parameters() if p.requires_grad and "lora_" not in name}
+    places = {name.split("visual.")[1].split(".modules_to_save")[0] for name in trains}
+    assert places == {"merger", "deepstack_merger_list.0"}
+    with torch.no_grad():
+        for weight in trains.values():
+            weight.add_(1)
+    backbone.model.save_pretrained(tmp_path)
+    again = load_backbone(checkpoints.settings("auto:qwen3_vl"))
+    again.model = PeftModel.from_pretrained(again.model, str(tmp_path))
+    for which in (backbone, again):
+        which.model = which.model.merge_and_unload()
+    first, other = backbone.model.state_dict(), again.model.state_dict()
+    assert (
+        first.keys() == other.keys() == load_backbone(checkpoints.settings("auto:qwen3_vl")).model.state_dict().keys()
+    )
+    assert all(torch.equal(first[name], other[name]) for name in first)
 
 
 def test_a_projector_without_a_linear_layer_is_not_left_alone_unsaid(checkpoints) -> None:

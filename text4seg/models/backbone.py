@@ -39,6 +39,7 @@ class Backbone:
         vision: module name of the vision tower.
         projector: module name of the projector.
         language: module name of the decoder.
+        beside: by part, the names of further modules and single weights that belong to it.
         loaded: where the weights came from and how many of them, in words (random weights say so).
         files: JSON files by name that transformers wants beside the weights, and what they hold.
         tree_attention: the decoder takes a mask of its own making (4D) and position ids, so that drafts can branch.
@@ -53,6 +54,7 @@ class Backbone:
     vision: str = "model.vision_tower"
     projector: str = "model.multi_modal_projector"
     language: str = "model.language_model"
+    beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
     loaded: str = ""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     tree_attention: bool = True
@@ -135,11 +137,26 @@ class Backbone:
             raise ValueError(f"`model.train` may hold vision, projector and language, got {name!r}.")
         return self.core.get_submodule(getattr(self, name))
 
+    def members(self, part: str) -> dict[str, nn.Module | nn.Parameter]:
+        """All that belongs to a part, by full name: the module that it is called after first."""
+        found: dict[str, nn.Module | nn.Parameter] = {getattr(self, part): self.part(part)}
+        for name in self.beside.get(part, ()):
+            owner, _, last = name.rpartition(".")
+            found[name] = getattr(self.core.get_submodule(owner), last)
+        return found
+
+    def weights(self, part: str) -> list[nn.Parameter]:
+        """All weights of a part."""
+        members = self.members(part).values()
+        return [w for m in members for w in ([m] if isinstance(m, nn.Parameter) else m.parameters())]
+
     def linears(self, part: str) -> list[str]:
         """Full names of the linear layers of a part, heads and embeddings left out."""
         return [
-            f"{getattr(self, part)}.{name}"
-            for name, module in self.part(part).named_modules()
+            name
+            for prefix, member in self.members(part).items()
+            if isinstance(member, nn.Module)
+            for name, module in member.named_modules(prefix=prefix)
             if isinstance(module, LINEARS) and not any(s in name for s in SKIPPED)
         ]
 

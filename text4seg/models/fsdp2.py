@@ -40,9 +40,8 @@ def shard(backbone: Backbone, mesh: DeviceMesh) -> None:
     units = backbone.layers
     layers = len(units)
     for name in ("projector", "vision"):
-        part = backbone.part(name)
-        if any(p.requires_grad for p in part.parameters()):
-            units.append(part)
+        members = [member for member in backbone.members(name).values() if isinstance(member, nn.Module)]
+        units += [member for member in members if any(p.requires_grad for p in member.parameters())]
     inside = {id(p) for unit in units for p in unit.parameters()}
     whole = {p for p in backbone.model.parameters() if id(p) not in inside}
     if any(p.requires_grad for p in whole):

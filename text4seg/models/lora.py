@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from peft import LoraConfig, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel
 
 from text4seg.models.backbone import Backbone
@@ -49,7 +50,7 @@ def apply_lora(backbone: Backbone, settings: LoraSettings) -> LoraReport:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets,
-        modules_to_save=[backbone.projector] if settings.projector == "full" else None,
+        modules_to_save=_modules(backbone, "projector") if settings.projector == "full" else None,
     )
     backbone.model = cast(PreTrainedModel, get_peft_model(backbone.model, config))
     adapted = sum(name.endswith("lora_A.default") for name, _ in backbone.model.named_modules())
@@ -82,15 +83,16 @@ def _set_modes(backbone: Backbone) -> None:
     """
     backbone.model.train()
     for name in ("vision", "projector", "language"):
-        part = backbone.part(name)
-        if not any(p.requires_grad for p in part.parameters()):
-            part.eval()
+        if not any(weight.requires_grad for weight in backbone.weights(name)):
+            for module in _modules(backbone, name):
+                backbone.core.get_submodule(module).eval()
 
 
 def _train_parts(backbone: Backbone, parts: list[str]) -> LoraReport:
     backbone.model.requires_grad_(False)
     for part in parts:
-        backbone.part(part).requires_grad_(True)
+        for member in backbone.members(part).values():
+            member.requires_grad_(True)
         if part == "language":
             backbone.core.lm_head.requires_grad_(True)
     return report(backbone)
@@ -100,6 +102,10 @@ def report(backbone: Backbone, targets: int = 0) -> LoraReport:
     """Count trainable and total weights."""
     sizes = [(count(p), p.requires_grad) for p in backbone.model.parameters()]
     return LoraReport(sum(n for n, grad in sizes if grad), sum(n for n, _ in sizes), targets)
+
+
+def _modules(backbone: Backbone, part: str) -> list[str]:
+    return [name for name, member in backbone.members(part).items() if isinstance(member, nn.Module)]
 
 
 def _linears_of_projector(backbone: Backbone) -> list[str]:

@@ -140,7 +140,7 @@ class Text4SegModule(LightningModule):
 
     def _groups(self) -> dict[str, list[torch.nn.Parameter]]:
         """What trains, by part where phases tell parts apart; the head goes with the language model."""
-        names = {part: {id(p) for p in self.backbone.part(part).parameters()} for part in ("vision", "projector")}
+        names = {part: {id(p) for p in self.backbone.weights(part)} for part in ("vision", "projector")}
         groups: dict[str, list[torch.nn.Parameter]] = {}
         for weight in self.parameters():
             if weight.requires_grad:

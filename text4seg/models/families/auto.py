@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from typing import Any
 
 from torch import Tensor
@@ -34,7 +35,13 @@ PARTS = {
     "projector": ("model.multi_modal_projector", "model.connector", "model.aligner", "model.visual.merger"),
     "language": ("model.language_model", "model.text_model"),
 }
-"""What transformers' classes call their parts. Qwen's merger lies inside its tower; the tower is its blocks then."""
+"""What transformers' classes call their parts. Qwen's merger lies inside its tower, here named by its blocks."""
+BESIDE = {
+    "vision": (r"model\.visual\.(patch_embed|pos_embed)", r"model\.high_res_vision_(model|neck|proj|alpha)"),
+    "projector": (r"model\.visual\.deepstack_merger_list\.\d+", r"model\.image_newline"),
+}
+"""What belongs to a part beside that, where a model has it: modules, and weights that lie in none. Lists of modules are
+taken apart, for PEFT keeps no copy of a list."""
 CELLS = 16
 """Image tokens a side where a checkpoint takes any size: as many as the mask's grid has by default."""
 
@@ -118,20 +125,21 @@ def load(settings: ModelSettings) -> Backbone:
     return backbone(model, made, loaded)
 
 
-def parts_of(model: PreTrainedModel) -> dict[str, str]:
-    """What vision, projector and language are called in a model, with weights or without.
+def parts_of(model: PreTrainedModel) -> dict[str, Any]:
+    """What vision, projector and language are called in a model, with weights or without, and what is beside them.
 
     Raises:
         ValueError: it has no part by any of the names that are known.
     """
-    present = {name for name, _ in model.named_modules()}
-    parts = {}
+    present = [name for name, _ in (*model.named_modules(), *model.named_parameters())]
+    parts: dict[str, Any] = {}
     for part, names in PARTS.items():
         found = [name for name in names if name in present]
         if not found:
             raise ValueError(f"{type(model).__name__} has no {part} by the name of {' or '.join(names)}.")
         parts[part] = found[0]
-    return parts
+    beside = {part: [n for n in present if any(re.fullmatch(p, n) for p in known)] for part, known in BESIDE.items()}
+    return parts | {"beside": {part: tuple(names) for part, names in beside.items()}}
 
 
 def backbone(model: PreTrainedModel, made: OwnProcessor, loaded: str) -> Backbone:
@@ -142,16 +150,8 @@ def backbone(model: PreTrainedModel, made: OwnProcessor, loaded: str) -> Backbon
     """
     # DeepSeek-VL's second tower takes pictures as they come; the others cast by themselves.
     model.get_submodule("model").register_forward_pre_hook(_cast_pictures, with_kwargs=True)
-    parts = parts_of(model)
-    return AutoBackbone(
-        model,
-        made,
-        vision=parts["vision"],
-        projector=parts["projector"],
-        language=parts["language"],
-        loaded=loaded,
-        shared_prefix=model.config.model_type != "paligemma",  # whose image tokens see the question
-    )
+    shared_prefix = model.config.model_type != "paligemma"  # whose image tokens see the question
+    return AutoBackbone(model, made, loaded=loaded, shared_prefix=shared_prefix, **parts_of(model))
 
 
 def _cast_pictures(model: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
