@@ -68,6 +68,11 @@ RRLE = {
     "text after the closing tag": ("<seg>others *4\n dog *4\n</seg> bye", ["oooo", "dddd"]),
     "two answers: the first": ("<seg>others *4\n dog *4\n</seg><seg>dog *4\n</seg>", ["oooo", "dddd"]),
     "a second opening tag": ("<seg><seg>others *4\n dog *4\n</seg>", ["oooo", "dddd"]),
+    "an opening tag for a closing one": ("<seg>others *4\n dog *4\n<seg>", ["oooo", "dddd"]),
+    "an opening tag before the closing one": ("<seg>others *4\n dog *4\n<seg></seg>", ["oooo", "dddd"]),
+    "tags spoken of": ("Use <seg></seg> tags: <seg>others *4\n dog *4\n</seg>", ["oooo", "dddd"]),
+    "tags spoken of, no closing tag": ("Use <seg></seg> tags: <seg>others *4\n dog *4\n", ["oooo", "dddd"]),
+    "a tag and a run thought of": ("A <seg> and dog *3.\n<seg>others *4\n dog *4\n</seg>", ["oooo", "dddd"]),
     "cut inside a label": ("<seg>others *1| red car *3\n others *1| red c", ["occc", "occc"]),
     "cut after a star": ("<seg>others *1| red car *3\n others *2| red car *", ["occc", "oocc"]),
     "cut after a run: the row above goes on": ("<seg>others *2| red car *2\n others *1", ["oocc", "oocc"]),
@@ -243,6 +248,11 @@ def test_one_wrong_count_costs_one_row(grid, data):
     assert read[:row] + read[row + 1 :] == expected[:row] + expected[row + 1 :]
 
 
+@given(label_grids(longest=8), st.lists(st.sampled_from(("<seg>", "<seg></seg>", "dog *3", "\n ", "<think>", "|"))))
+def test_what_is_said_of_tags_before_an_answer_does_not_change_it(grid, said):
+    assert parse("".join(said) + answer("", encode(grid)), grid.size).grid.words() == grid.words()
+
+
 def flat_repair(text, size):
     """The published repair: all cells in one list, filled up or cut at its end."""
     words = []
@@ -281,8 +291,8 @@ def test_random_single_count_errors_keep_the_iou(slip, ours_at_least, flat_at_mo
     "text",
     ["|" * 10**5, "*" * 10**5, "\n" * 10**6, "<" * 10**6, "9" * 10**6, "a *9999999| " * 10**5, "a *1\n " * 10**5,
      "x" * 10**6, "<seg>" * 10**5, "*1" * 10**5, "a " * 10**5 + "*3", "a *" + "1" * 10**6, "\\n" * 10**5, "a|" * 10**5,
-     "a *0| " * 10**5 + "b *3\n a *16\n"],
-    ids=range(15),
+     "a *0| " * 10**5 + "b *3\n a *16\n", "<seg><seg></seg>" * 10**5],
+    ids=range(16),
 )  # fmt: skip
 def test_long_nonsense_takes_no_long_time(text, codec):
     start = time.perf_counter()

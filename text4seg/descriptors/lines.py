@@ -7,43 +7,58 @@ however long, costs memory: counts stop at :data:`HUGE`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from .exact import CLOSE, OPEN
+from .exact import OPEN
 
 HUGE = 10_000_000
 """Counts are cut here; far above any grid."""
 
 Run = tuple[str, int | None]
 
-_OPEN = re.compile(r"<\s{0,3}seg\s{0,3}>", re.IGNORECASE)
-_CLOSE = re.compile(r"<\s{0,3}/\s{0,3}seg\s{0,3}>", re.IGNORECASE)
+_TAG = re.compile(r"<\s{0,3}(/\s{0,3})?seg\s{0,3}>", re.IGNORECASE)
 _CUT_TAG = re.compile(r"<(?:/(?:s(?:e(?:g)?)?)?)?\Z")
 _DIALECT = re.compile(r"(\*[0-9]+)([,;])")
 _COUNT = re.compile(r"\s*([+-]?[0-9]*)")
 _COUNTS = {str(n): n for n in range(1000)}
 
 
-def find_body(text: str) -> tuple[str, bool, bool]:
-    """Cut the descriptor out of any text.
+def find_bodies(text: str) -> Iterator[tuple[str, bool, bool]]:
+    """What may be the descriptor in any text, the likeliest first.
 
-    Returns:
-        the body without tags and with plain newlines; whether an opening tag was there; whether the text may have
+    A text may speak of the tags before it uses them: a body begins at the last opening tag before its closing one. At
+    the first of them only when nothing else can be read.
+
+    Yields:
+        a body without tags and with plain newlines; whether an opening tag was there; whether the text may have
         been cut off in the middle (no closing tag, no newline at its end).
     """
-    opening = closing = None
-    body = text
-    if "<" in text:
-        opening = _OPEN.search(text)
-        body = text[opening.end() :] if opening else text
-        closing = _CLOSE.search(body)
-        body = body[: closing.start()] if closing else _CUT_TAG.sub("", body)
-        body = body.replace(OPEN, " ").replace(CLOSE, " ")
-    body = body.replace("\r\n", "\n").replace("\r", "\n")
+    tags = list(_TAG.finditer(text)) if "<" in text else []
+    tagged = any(not tag[1] for tag in tags)
+    starts = [] if tagged else [0]
+    longer: list[str] = []
+    for tag in tags:
+        if not tag[1]:
+            starts.append(tag.end())
+        elif starts:
+            yield _plain(text[starts[-1] : tag.start()]), tagged, False
+            if len(starts) > 1:
+                longer.append(text[starts[0] : tag.start()])
+            starts = []
+    if starts:
+        body = _plain(_CUT_TAG.sub("", text[starts[0] :]))
+        yield body, tagged, not body.endswith("\n")
+    for body in longer:
+        yield _plain(body), tagged, False
+
+
+def _plain(body: str) -> str:
+    body = body.replace(OPEN, " ").replace("\r\n", "\n").replace("\r", "\n")
     if "\\n" in body and "\n" not in body:  # a model or a JSON file that spells the newline out
         body = body.replace("\\n", "\n")
     if "," in body or ";" in body:  # the Mapillary dialect: "sky *2, tree *2; road *4;"
         body = _DIALECT.sub(lambda run: run[1] + ("|" if run[2] == "," else "\n"), body)
-    return body, opening is not None, closing is None and not body.endswith("\n")
+    return body
 
 
 def read_line(line: str, bare_counts: bool) -> list[Run]:

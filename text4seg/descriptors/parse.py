@@ -15,7 +15,7 @@ from .codecs import check_codec, check_size
 from .exact import exact_body, read_rows
 from .grid import Decoded, LabelGrid, Repair
 from .labels import Vocabulary
-from .lines import Run, find_body, read_line
+from .lines import Run, find_bodies, read_line
 from .mend import FullRun, Line, mend_lines, place_flat, place_rows, settle_rows
 
 
@@ -65,9 +65,11 @@ def _renamed(vocabulary: Vocabulary) -> tuple[Repair, ...]:
 
 def _parse_any(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabulary) -> Decoded:
     """Read and mend a text that is not well formed."""
-    body, tagged, cut = find_body(text)
-    lines = _read_lines(body, size, codec, tagged, cut, vocabulary)
-    if not any(line.readable for line in lines):
+    for body, tagged, cut in find_bodies(text):
+        lines = _read_lines(body, size, codec, tagged, cut, vocabulary)
+        if any(line.readable for line in lines):
+            break
+    else:
         return Decoded(LabelGrid(np.zeros(size, np.int32), tuple(vocabulary.names)), "invalid", (), text)
     repairs: list[Repair] = []
     lost_its_rows = codec != "irle" and _lost_its_rows(lines, size)
