@@ -55,6 +55,7 @@ RRLE = {
     "a lost newline between two whole rows": ("others *4| dog *4\n", ["oooo", "dddd"]),
     "a lost newline and bar": ("others *4 dog *4\n", ["oooo", "dddd"]),
     "all as one sequence whose runs cross rows": ("others *6| dog *2\n", ["oooo", "oodd"]),
+    "all as one sequence behind a sentence": ("Sure, here it is:\nothers *6| dog *2\n", ["oooo", "oodd"]),
     "a row broken in two": ("others *2\n red car *2\n dog *4\n", ["oocc", "dddd"]),
     "an unreadable row copies the one above": ("others *1| red car *3\n ???\n", ["occc", "occc"]),
     "an unreadable first row copies the one below": ("???\n others *1| red car *3\n", ["occc", "occc"]),

@@ -87,9 +87,10 @@ def _parse_any(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabul
 
 
 def _lost_its_rows(lines: list[Line], size: tuple[int, int]) -> bool:
-    """Whether a single line is about as long as the whole grid: its newlines are gone, or never were."""
+    """Whether the one line that can be read is about as long as the grid: its newlines are gone, or never were."""
     rows, cols = size
-    return rows > 1 and len(lines) == 1 and 2 * cols <= lines[0].cells <= (rows + 1) * cols
+    cells = [line.cells for line in lines if line.readable]
+    return rows > 1 and len(cells) == 1 and 2 * cols <= cells[0] <= (rows + 1) * cols
 
 
 def _read_lines(
