@@ -168,6 +168,32 @@ def test_a_line_of_two_whole_rows_is_split():
     assert drawn(parse("others *4| dog *4\n red car *4\n", (2, 4))) == ["oooo", "cccc"]
 
 
+@given(label_grids(longest=8), st.data())
+def test_a_blank_row_keeps_its_place(grid, data):
+    rows = encode(grid)[:-1].split("\n ")
+    if len(rows) < 3:
+        return
+    row = data.draw(st.integers(1, len(rows) - 2))
+    rows[row] = data.draw(st.sampled_from(("", " ", "\t\r")))
+    expected = grid.words()
+    expected[row] = expected[row - 1]
+    assert parse("\n ".join(rows) + "\n", grid.size).grid.words() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("others *4\n\n dog *4\n\n red car *4\n", ["oooo", "dddd", "cccc", "cccc"]),
+        ("\n others *4\n dog *4\n red car *4\n", ["oooo", "dddd", "cccc", "cccc"]),
+        ("others *4\n\n dog *4| red car *4\n others *4\n", ["oooo", "dddd", "cccc", "oooo"]),
+        ("others *4\n\n dog *4\n oth", ["oooo", "oooo", "dddd", "dddd"]),
+    ],
+    ids=["lines apart", "outside", "beside a lost newline", "cut"],
+)
+def test_a_blank_line_is_a_row_only_where_one_is_missing(text, rows):
+    assert drawn(parse(text, (4, 4))) == rows
+
+
 NEIGHBOURS = {
     "the first count is too small": ("others *1| red car *2| others *3", "oocc" + "ooo"),
     "the first count is too large": ("others *5| red car *2| others *3", "oocc" + "ooo"),

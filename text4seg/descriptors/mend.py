@@ -29,15 +29,22 @@ class Line:
         self.cells = sum([count for _, count in runs]) if readable else 0
 
 
+BLANK = Line([], False)
+"""A line without a word."""
+
+
 def mend_lines(lines: list[Line], size: tuple[int, int], repairs: list[Repair]) -> list[Line]:
     """Bring the number of lines towards the number of rows where the counts say how.
 
-    Too few: a line that holds exactly two or more whole rows lost its newlines and is split. Too many: two short
+    Too few: a line that holds exactly two or more whole rows lost its newlines and is split; where none does, blank
+    lines are rows whose runs are lost. Too many: two short
     neighbours that make exactly one row are joined, then lines without a run are dropped, first ones first.
     """
     rows, cols = size
-    if len(lines) < rows:
-        return _split(lines, rows, cols, repairs)
+    written = [line for line in lines if line is not BLANK]
+    if len(written) < rows:
+        mended = _split(written, rows, cols, repairs)
+        return mended if len(mended) > len(written) else lines
     if len(lines) > rows:
         return _drop(_join(lines, rows, cols, repairs), rows, repairs)
     return lines

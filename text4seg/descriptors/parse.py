@@ -16,7 +16,7 @@ from .exact import exact_body, read_rows
 from .grid import Decoded, LabelGrid, Repair
 from .labels import Vocabulary
 from .lines import Run, find_bodies, read_line
-from .mend import FullRun, Line, mend_lines, place_flat, place_rows, settle_rows
+from .mend import BLANK, FullRun, Line, mend_lines, place_flat, place_rows, settle_rows
 
 
 def parse(
@@ -96,9 +96,14 @@ def _lost_its_rows(lines: list[Line], size: tuple[int, int]) -> bool:
 def _read_lines(
     body: str, size: tuple[int, int], codec: str, tagged: bool, cut: bool, vocabulary: Vocabulary
 ) -> list[Line]:
-    """All lines that are not blank; of a text that was cut off, without the run inside which it broke off."""
-    texts = [text for text in body.split("\n") if text and not text.isspace()]
-    known: dict[str, Line] = {}
+    """All lines that are not blank; of a text that was cut off, without the run inside which it broke off.
+
+    Blank ones stay where a line for each row is there with them: a row may have gone lost in its place.
+    """
+    texts = [text.strip() for text in body.strip().split("\n")]
+    if len(texts) != size[0]:
+        texts = [text for text in texts if text]
+    known = {"": BLANK}
     lines = []
     for text in texts:
         line = known.get(text)
