@@ -168,6 +168,31 @@ def test_a_line_of_two_whole_rows_is_split():
     assert drawn(parse("others *4| dog *4\n red car *4\n", (2, 4))) == ["oooo", "cccc"]
 
 
+def test_a_line_of_two_rows_with_a_wrong_count_is_split_where_one_label_meets_itself():
+    decoded = parse("dog *4\n others *1| red car *3| others *1| others *4\n dog *4\n", (4, 4))
+    assert drawn(decoded) == ["dddd", "occo", "oooo", "dddd"]
+    assert decoded.repairs == (Repair(1, "split a line of 9 cells into 2 rows"), Repair(1, "5 cells cut to 4"))
+    assert drawn(parse("dog *4\n others *3| others *1| red car *3\n", (4, 4)))[1:] == ["oooo", "occc", "occc"]
+    # rows are missing, but this is one row and one wrong count: no label meets itself
+    assert drawn(parse("dog *4\n others *4| red car *3\n dog *4\n", (4, 4))) == ["dddd", "oooo", "dddd", "dddd"]
+
+
+@given(label_grids(longest=12), st.data())
+def test_a_lost_newline_and_a_wrong_count_cost_no_further_row(grid, data):
+    grid.ids[:, [0, -1]] = 0
+    rows, half = encode(grid)[:-1].split("\n "), (grid.size[1] - 1) // 2
+    if len(rows) < 3 or not half:
+        return
+    row = data.draw(st.integers(0, len(rows) - 2))
+    runs = f"{rows[row]}| {rows[row + 1]}".split("| ")
+    run = data.draw(st.integers(0, len(runs) - 1))
+    word, _, count = runs[run].rpartition(" *")
+    runs[run] = f"{word} *{data.draw(st.integers(max(1, int(count) - half), int(count) + half))}"
+    rows[row : row + 2] = ["| ".join(runs)]
+    read, expected = parse("\n ".join(rows) + "\n", grid.size).grid.words(), grid.words()
+    assert read[:row] + read[row + 2 :] == expected[:row] + expected[row + 2 :]
+
+
 @given(label_grids(longest=8), st.data())
 def test_a_blank_row_keeps_its_place(grid, data):
     rows = encode(grid)[:-1].split("\n ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,9 +38,9 @@ BLANK = Line([], False)
 def mend_lines(lines: list[Line], size: tuple[int, int], repairs: list[Repair]) -> list[Line]:
     """Bring the number of lines towards the number of rows where the counts say how.
 
-    Too few: a line that holds exactly two or more whole rows lost its newlines and is split; where none does, blank
-    lines are rows whose runs are lost. Too many: two short
-    neighbours that make exactly one row are joined, then lines without a run are dropped, first ones first.
+    Too few: a line that holds two or more rows lost its newlines and is split; where none does, blank lines are rows
+    whose runs are lost. Too many: two short neighbours that make exactly one row are joined, then lines without a run
+    are dropped, first ones first.
     """
     rows, cols = size
     written = [line for line in lines if line is not BLANK]
@@ -54,30 +56,34 @@ def _split(lines: list[Line], rows: int, cols: int, repairs: list[Repair]) -> li
     spare = rows - len(lines)
     mended: list[Line] = []
     for line in lines:
-        pieces = _pieces(line, cols) if line.cells > cols and line.cells // cols - 1 <= spare else None
+        number = (line.cells + cols // 2) // cols
+        pieces = _pieces(line, number, cols) if 1 < number <= spare + 1 else None
         if pieces is None:
             mended.append(line)
             continue
-        spare -= len(pieces) - 1
-        repairs.append(Repair(len(mended), f"split a line of {line.cells} cells into {len(pieces)} rows"))
+        spare -= number - 1
+        repairs.append(Repair(len(mended), f"split a line of {line.cells} cells into {number} rows"))
         mended += pieces
     return mended
 
 
-def _pieces(line: Line, cols: int) -> list[Line] | None:
-    """Whole rows, if the runs of a line fall into such."""
-    pieces: list[Line] = []
-    runs: list[FullRun] = []
-    done = 0
-    for run in line.runs:
-        runs.append(run)
-        done += run[1]
-        if done > cols:
+def _pieces(line: Line, number: int, cols: int) -> list[Line] | None:
+    """So many rows, if the runs of a line fall into such: all of them whole, or one whose count is wrong among them.
+
+    In a row no run length is followed by one of the same label: where a count is wrong, only such a place is an end.
+    """
+    runs, wrong = line.runs, line.cells - number * cols
+    ends = {cells: run for run, cells in enumerate(accumulate([count for _, count in runs]), 1)}
+    if wrong:
+        ends = {cells: run for cells, run in ends.items() if run < len(runs) and runs[run - 1][0] == runs[run][0]}
+    cuts, moved = [0], 0
+    for end in range(cols, number * cols, cols):
+        if end + moved not in ends:  # the wrong row ends here, and all further ends have moved
+            moved = wrong
+        if end + moved not in ends:
             return None
-        if done == cols:
-            pieces.append(Line(runs, True))
-            runs, done = [], 0
-    return None if done else pieces
+        cuts.append(ends[end + moved])
+    return [Line(runs[start:stop], True) for start, stop in pairwise([*cuts, len(runs)])]
 
 
 def _join(lines: list[Line], rows: int, cols: int, repairs: list[Repair]) -> list[Line]:
