@@ -140,6 +140,17 @@ def test_the_coarse_mask_stays_where_sam_disagrees(checkpoint):
     assert overlap(found, mask_of((60, 120))) == max(overlap(one, mask_of((60, 120))) for one in offered)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_a_picture_too_thin_for_sam_keeps_its_coarse_mask(checkpoint, kind, prompts):
+    sam = SamRefiner(SamSettings(path=str(checkpoint(kind)), prompts=prompts, agree=0.0))
+    for shape in ((2, 300), (300, 2)):
+        found = sam(grid_of(), picture(shape)) > 0
+        assert found.shape == shape
+        assert kind not in FIRST or (found == mask_of(shape)).all()
+    assert sam(grid_of(), picture((2, 140))).shape == (2, 140)
+
+
 def test_published_ways_ask_three_times_and_draw_by_name(checkpoint):
     sam = SamRefiner(SamSettings(path=str(checkpoint("sam")), prompts="stretched-20pt"))
     asked: list[dict] = []

@@ -108,7 +108,7 @@ def published(
     drawn = [rng.permutation(part)[:points] for part in places]
     if padded:
         scale = frame.low / max(frame.size)
-        fits = int(frame.size[0] * scale + 0.5), int(frame.size[1] * scale + 0.5)
+        fits = max(1, int(frame.size[0] * scale + 0.5)), max(1, int(frame.size[1] * scale + 0.5))
         logits = np.zeros((frame.low, frame.low), np.float32)
         logits[: fits[0], : fits[1]] = _resized(_signs(mask_HW), fits)
     else:

@@ -69,7 +69,7 @@ class SamRefiner:
         height, width, _ = picture_HW3.shape
         coarse_HW = paint(grid, (height, width), "nearest")
         present = [int(label) for label in np.unique(grid.ids) if label]
-        if not present:
+        if not present or _vanishes((height, width), self.images):
             return coarse_HW
         ids_HW = np.zeros((height, width), np.int32)
         best_HW = np.zeros((height, width), np.float32)
@@ -158,6 +158,12 @@ def _loaded(path: str) -> tuple[Any, Any]:
             "random. Give a whole checkpoint."
         )
     return model.eval(), images
+
+
+def _vanishes(size: tuple[int, int], images: Any) -> bool:
+    """Whether a picture is so thin that nothing is left of its shorter side where its aspect ratio is kept."""
+    longest = images.size.get("longest_edge")
+    return longest is not None and int(min(size) * longest / max(size) + 0.5) == 0
 
 
 def _low_side(model: Any) -> int:
