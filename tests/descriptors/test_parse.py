@@ -71,6 +71,7 @@ RRLE = {
     "a second opening tag": ("<seg><seg>others *4\n dog *4\n</seg>", ["oooo", "dddd"]),
     "an opening tag for a closing one": ("<seg>others *4\n dog *4\n<seg>", ["oooo", "dddd"]),
     "an opening tag before the closing one": ("<seg>others *4\n dog *4\n<seg></seg>", ["oooo", "dddd"]),
+    "a stray tag inside": ("<seg>others *4\n <seg>dog *4\n</seg>", ["oooo", "dddd"]),
     "tags spoken of": ("Use <seg></seg> tags: <seg>others *4\n dog *4\n</seg>", ["oooo", "dddd"]),
     "tags spoken of, no closing tag": ("Use <seg></seg> tags: <seg>others *4\n dog *4\n", ["oooo", "dddd"]),
     "a tag and a run thought of": ("A <seg> and dog *3.\n<seg>others *4\n dog *4\n</seg>", ["oooo", "dddd"]),

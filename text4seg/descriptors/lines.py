@@ -26,8 +26,8 @@ _COUNTS = {str(n): n for n in range(1000)}
 def find_bodies(text: str) -> Iterator[tuple[str, bool, bool]]:
     """What may be the descriptor in any text, the likeliest first.
 
-    A text may speak of the tags before it uses them: a body begins at the last opening tag before its closing one. At
-    the first of them only when nothing else can be read.
+    A text may speak of the tags before it uses them: a body begins at the last opening tag before its closing one. A
+    stray tag may stand inside of it: those from the first one on come at the end.
 
     Yields:
         a body without tags and with plain newlines; whether an opening tag was there; whether the text may have

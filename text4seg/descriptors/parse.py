@@ -65,11 +65,8 @@ def _renamed(vocabulary: Vocabulary) -> tuple[Repair, ...]:
 
 def _parse_any(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabulary) -> Decoded:
     """Read and mend a text that is not well formed."""
-    for body, tagged, cut in find_bodies(text):
-        lines = _read_lines(body, size, codec, tagged, cut, vocabulary)
-        if any(line.readable for line in lines):
-            break
-    else:
+    lines, cut = _fullest(text, size, codec, vocabulary)
+    if not lines:
         return Decoded(LabelGrid(np.zeros(size, np.int32), tuple(vocabulary.names)), "invalid", (), text)
     repairs: list[Repair] = []
     lost_its_rows = codec != "irle" and _lost_its_rows(lines, size)
@@ -84,6 +81,21 @@ def _parse_any(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabul
         repairs.append(Repair(-1, "separators or tags put right"))
     grid = LabelGrid(ids, tuple(vocabulary.names))
     return Decoded(grid, "repaired", tuple(repairs), text, tuple(vocabulary.matched))
+
+
+def _fullest(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabulary) -> tuple[list[Line], bool]:
+    """Lines of the likeliest body that fills the grid, else of the one that fills most; and whether it was cut off."""
+    most, found, cut = 0, [], False
+    for body, tagged, ends_early in find_bodies(text):
+        if not body or body.isspace():
+            continue
+        lines = _read_lines(body, size, codec, tagged, ends_early, vocabulary)
+        cells = min(sum(line.cells for line in lines), size[0] * size[1])
+        if cells > most:
+            most, found, cut = cells, lines, ends_early
+        if most == size[0] * size[1]:
+            break
+    return found, cut
 
 
 def _lost_its_rows(lines: list[Line], size: tuple[int, int]) -> bool:
