@@ -139,7 +139,8 @@ class Backbone:
 
     def members(self, part: str) -> dict[str, nn.Module | nn.Parameter]:
         """All that belongs to a part, by full name: the module that it is called after first."""
-        found: dict[str, nn.Module | nn.Parameter] = {getattr(self, part): self.part(part)}
+        named = self.part(part)  # refuses what is none
+        found: dict[str, nn.Module | nn.Parameter] = {getattr(self, part): named}
         for name in self.beside.get(part, ()):
             owner, _, last = name.rpartition(".")
             found[name] = getattr(self.core.get_submodule(owner), last)
