@@ -66,12 +66,13 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Asked:
-    """Prompts of one batch, with what is asked for, the right answers' tokens, and the longest one's count."""
+    """Prompts of one batch, what is asked for, the right answers' tokens, and most tokens of an answer and a prompt."""
 
     prompts: dict[str, torch.Tensor]
     items: list[FakeItem]
     scripts: list[list[int]]
     longest: int
+    width: int
 
     def rows(self, start: int, stop: int) -> Asked:
         """Some of them."""
@@ -229,7 +230,7 @@ def _batches(backbone: Any, count: int, rng: np.random.Generator) -> Iterator[As
             scripts.append(tokenizer(text, add_special_tokens=False)["input_ids"])
         prompts = backbone.processor.collate(encoded, "left")
         prompts = {k: v.to(dtype) if v.is_floating_point() else v for k, v in prompts.items()}
-        yield Asked(prompts, items, scripts, max(map(len, scripts)))
+        yield Asked(prompts, items, scripts, max(map(len, scripts)), prompts["input_ids"].shape[1])
 
 
 def _blobs(rng: np.random.Generator, labels: int) -> np.ndarray:
@@ -245,8 +246,7 @@ def _blobs(rng: np.random.Generator, labels: int) -> np.ndarray:
 def _bound(backbone: Any, asked: Asked, kind: str) -> int:
     """Tokens of an answer; where longer ones are written by plain generation only, the most that are not."""
     most = {"random": FREE, "grammar": 1200}.get(kind, asked.longest + 8)
-    prompt = asked.prompts["input_ids"].shape[1]
-    return next(bound for bound in range(most, 0, -1) if unfit(backbone, prompt + bound) is None)
+    return next(bound for bound in range(most, 0, -1) if unfit(backbone, asked.width + bound) is None)
 
 
 def _plan(backbone: Any, asked: Asked, kind: str, loud: float) -> Plan:
