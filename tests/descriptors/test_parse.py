@@ -306,6 +306,10 @@ def test_what_is_said_of_tags_before_an_answer_does_not_change_it(grid, said):
     assert parse("".join(said) + answer("", encode(grid)), grid.size).grid.words() == grid.words()
 
 
+def test_a_run_of_no_cells_is_read():
+    assert parse("<seg>dog *0</seg>", (2, 4)).status == "repaired"
+
+
 def flat_repair(text, size):
     """The published repair: all cells in one list, filled up or cut at its end."""
     words = []

@@ -84,18 +84,21 @@ def _parse_any(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabul
 
 
 def _fullest(text: str, size: tuple[int, int], codec: str, vocabulary: Vocabulary) -> tuple[list[Line], bool]:
-    """Lines of the likeliest body that fills the grid, else of the one that fills most; and whether it was cut off."""
-    most, found, cut = 0, [], False
-    for body, tagged, ends_early in find_bodies(text):
+    """Lines of the likeliest body that fills the grid, else of the fullest; and whether it was cut off.
+
+    There are no lines where nothing can be read.
+    """
+    most, best = -1, ([], False)
+    for body, tagged, cut in find_bodies(text):
         if not body or body.isspace():
             continue
-        lines = _read_lines(body, size, codec, tagged, ends_early, vocabulary)
+        lines = _read_lines(body, size, codec, tagged, cut, vocabulary)
         cells = min(sum(line.cells for line in lines), size[0] * size[1])
-        if cells > most:
-            most, found, cut = cells, lines, ends_early
+        if cells > most and any(line.readable for line in lines):
+            most, best = cells, (lines, cut)
         if most == size[0] * size[1]:
             break
-    return found, cut
+    return best
 
 
 def _lost_its_rows(lines: list[Line], size: tuple[int, int]) -> bool:

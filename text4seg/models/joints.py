@@ -66,10 +66,11 @@ class Joints:
 
     @cached_property
     def _old(self) -> bool:
-        tokenizer = self._tokenizer
-        token = next((name for name in (tokenizer.eos_token, tokenizer.bos_token) if name), None)
+        token = self._tokenizer.eos_token or self._tokenizer.bos_token
+        if token is None:
+            return False
         alone, behind = self._of(["x", f"{token}x"], False)
-        return token is not None and behind[1:] == alone
+        return behind[1:] == alone
 
     def _of(self, texts: Sequence[str], plain: bool) -> list[list[int]]:
         return self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=plain)["input_ids"]
