@@ -10,8 +10,10 @@ answer's next token, whatever way of decoding asks.
 Pictures and prompts are read within the time of each way; each is warmed up with one mask. A line a way: seconds a mask
 (fastest, median, slowest; of a batch: its time over its masks); how often faster than plain `generate` at batch 1, the
 loop of the published code (medians; by the clock, and by processor time, which counts on a busy machine); tokens and
-passes a mask; texts equal to plain generation's (rounding may part them). At last eight questions about one picture,
-beside plain generation that is asked one at a time.
+passes a mask; texts equal to plain generation's (rounding may part them). Ways with drafts work on prepacked weights as
+the product does (the copies are made before the clock starts), plain ones on the weights as they are, as the published
+code does, but for the two that say otherwise. At last eight questions about one picture, beside plain generation that
+is asked one at a time.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ from text4seg.decoding.drafts.habits import Habits
 from text4seg.decoding.drafts.spelling import Spelling
 from text4seg.decoding.engine.cost import Measured, step_curve
 from text4seg.decoding.engine.loop import Fixed, Widths
+from text4seg.decoding.engine.prepack import prepacked
 from text4seg.decoding.engine.structured import Plan, write
+from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import answer, encode, rasterize
 from text4seg.models.backbone import Backbone
 from text4seg.models.processor import ImageGeometry, Processor
@@ -65,7 +69,15 @@ class Result(NamedTuple):
     passes: int
 
 
-Way = Callable[[Sequence[Item]], Result]
+Answer = Callable[[Sequence[Item]], Result]
+
+
+class Way(NamedTuple):
+    """A way of decoding: so many masks at a time, on prepacked weights or as they are."""
+
+    answer: Answer
+    size: int = 1
+    prepack: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,39 +101,61 @@ def run(options: argparse.Namespace) -> None:
         print(f"{backbone.loaded}, {backbone.core.dtype}", flush=True)
     backbone.model.eval()
     bench = Bench(backbone, options.large or options.right)
-    curve = step_curve(backbone)
-    print("seconds of a pass by its tokens: " + ", ".join(f"{n}: {s:.4f}" for n, s in curve.items()), flush=True)
-    ways: dict[str, tuple[Way, int]] = {
-        "plain": (bench.plain, 1),
-        "prompt lookup": (bench.lookup, 1),
-        f"plain, batch {MANY}": (bench.plain, MANY),
-        **{f"drafts of {n}": (bench.drafted(lambda n=n: Fixed(n)), 1) for n in (8, 16, 48)},
-        "tree of 48": (bench.drafted(lambda: Fixed(48), branches=10), 1),
-        "measured width": (bench.drafted(lambda: Measured(curve)), 1),
-        f"measured width, batch {MANY}": (bench.drafted(lambda: Measured(curve)), MANY),
-    }
+    curves = {}
+    for prepack in (False, True):
+        with prepacked(backbone, DecodingSettings(prepack=prepack)) as size:
+            curves[prepack] = step_curve(backbone)
+        told = f"prepacked ({size / 2**30:.2f} GiB)" if prepack else "as they are"
+        print(f"weights {told}, seconds of a pass by its tokens: ", end="")
+        print(", ".join(f"{n}: {s:.4f}" for n, s in curves[prepack].items()), flush=True)
+    ways = _ways(bench, curves)
     about = [[replace(item, image=items[0].image) for item in items[:MANY]]]
     header = (
         f"{'way':30}{'min':>8}{'median':>8}{'max':>8}{'faster':>8}{'by cpu':>8}{'tokens':>8}{'passes':>8}{'equal':>8}"
     )
     print(header, flush=True)
-    known = _measure(ways, [[item] for item in items[: options.masks]], options.ways)
+    known = _measure(backbone, ways, [[item] for item in items[: options.masks]], options.ways)
     asked = {"plain": ways["plain"], f"{MANY} questions": ways[f"measured width, batch {MANY}"]}
     if known and (options.ways is None or f"{MANY} questions" in options.ways):
         print(f"{MANY} questions about one picture")
-        _measure(asked, [[item] for batch in about for item in batch], None)
+        _measure(backbone, asked, [[item] for batch in about for item in batch], None)
 
 
-def _measure(ways: dict[str, tuple[Way, int]], singles: Sequence[Sequence[Item]], only: Sequence[str] | None) -> bool:
+def _ways(bench: Bench, curves: dict[bool, dict[int, float]]) -> dict[str, Way]:
+    """All that are measured, by name; `curves` are for weights as they are (False) and prepacked (True)."""
+
+    def drafted(width: int) -> Answer:
+        return bench.drafted(lambda: Fixed(width))
+
+    def measured(prepack: bool = True) -> Answer:
+        return bench.drafted(lambda: Measured(curves[prepack]))
+
+    return {
+        "plain": Way(bench.plain),
+        "plain, prepacked": Way(bench.plain, prepack=True),
+        "prompt lookup": Way(bench.lookup),
+        f"plain, batch {MANY}": Way(bench.plain, MANY),
+        **{f"drafts of {width}": Way(drafted(width), prepack=True) for width in (8, 16, 48)},
+        "tree of 48": Way(bench.drafted(lambda: Fixed(48), branches=10), prepack=True),
+        "measured width": Way(measured(), prepack=True),
+        "measured, not prepacked": Way(measured(False)),
+        f"measured width, batch {MANY}": Way(measured(), MANY, prepack=True),
+    }
+
+
+def _measure(
+    backbone: Any, ways: dict[str, Way], singles: Sequence[Sequence[Item]], only: Sequence[str] | None
+) -> bool:
     """Print a line a way."""
     items = [item for batch in singles for item in batch]
     base, busy_base, texts = None, None, {}
-    for name, (way, size) in ways.items():
+    for name, way in ways.items():
         if only is not None and name not in only:
             continue
-        way(items[:1])  # kernels are prepared, tables are filled
-        batches = [items[start : start + size] for start in range(0, len(items), size)]
-        results = [way(batch) for batch in batches]
+        batches = [items[start : start + way.size] for start in range(0, len(items), way.size)]
+        with prepacked(backbone, DecodingSettings(prepack=way.prepack)):
+            way.answer(items[:1])  # kernels are prepared, tables are filled
+            results = [way.answer(batch) for batch in batches]
         each = np.array([result.seconds / len(batch) for result, batch in zip(results, batches, strict=True)])
         said = [row for result in results for row in result.tokens]
         busy = np.median([result.busy / len(batch) for result, batch in zip(results, batches, strict=True)])
@@ -163,7 +197,7 @@ class Bench:
         """The same with transformers' prompt lookup."""
         return self.plain(items, 10)
 
-    def drafted(self, widths: Callable[[], Widths], branches: int = 1) -> Way:
+    def drafted(self, widths: Callable[[], Widths], branches: int = 1) -> Answer:
         """Draft and verify; what is learnt of widths and outlines is kept from mask to mask."""
         chosen, habits = widths(), Habits()
 

@@ -71,6 +71,7 @@ def _predict(given: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from text4seg.decoding.engine.prepack import prepacked
     from text4seg.report.evaluation import SPREAD, place
     from text4seg.report.prediction import predict, read_picture, write_prediction
     from text4seg.report.run import load_run
@@ -82,19 +83,20 @@ def _predict(given: argparse.Namespace) -> int:
     decoding = replace(config.decoding, repeatable=False, **wanted)
     table = Table("picture", "query", "status", "area", "seconds", "written to")
     skipped = len(missing)
-    for path in given.images:
-        if path in missing:
-            continue
-        try:
-            picture = read_picture(path)
-            for found in predict(backbone, config, picture, given.query, given.grid, decoding, given.together):
-                written = write_prediction(found, picture, path, given.out)
-                area, seconds = f"{found.mask.mean():.1%}", f"{found.cost['seconds']:.2f}"
-                cells = (path.name, found.query, found.decoded.status, area, seconds, str(written))
-                table.add_row(*(Text(printable(cell)) for cell in cells))  # names and words are no markup
-        except (ValueError, OSError) as error:
-            print(f"error: {path}: {reason(error).removeprefix(f'{path}: ')}", file=sys.stderr)
-            skipped += 1
+    with prepacked(backbone, decoding):
+        for path in given.images:
+            if path in missing:
+                continue
+            try:
+                picture = read_picture(path)
+                for found in predict(backbone, config, picture, given.query, given.grid, decoding, given.together):
+                    written = write_prediction(found, picture, path, given.out)
+                    area, seconds = f"{found.mask.mean():.1%}", f"{found.cost['seconds']:.2f}"
+                    cells = (path.name, found.query, found.decoded.status, area, seconds, str(written))
+                    table.add_row(*(Text(printable(cell)) for cell in cells))  # names and words are no markup
+            except (ValueError, OSError) as error:
+                print(f"error: {path}: {reason(error).removeprefix(f'{path}: ')}", file=sys.stderr)
+                skipped += 1
     if table.rows:
         Console().print(table)
     return 1 if skipped else 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
 
 from text4seg.decoding.engine.answering import Counts
+from text4seg.decoding.engine.prepack import prepacked
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import Decoded, parse
@@ -79,6 +81,20 @@ class Score(Callback):
         self.values: dict[str, float] = {}
         self.kept: list[Scored] = []
         self._counts, self._answers = Counts(), 0
+        self._packed = ExitStack()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The weights will not change for a while."""
+        if not trainer.sanity_checking:
+            self._packed.enter_context(prepacked(pl_module.backbone, self.settings))  # type: ignore[arg-type]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """They will."""
+        self._packed.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the model's layers as they were."""
+        self._packed.close()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Clear the board and put it where ranks can exchange its counts."""

@@ -25,6 +25,8 @@ class DecodingSettings:
     """Most tokens of the sentence before the descriptor; with `grammar: on`, `<seg>` is forced then."""
     engine: str = STRUCTURED
     """structured: drafts from the geometry of the answer are verified, many tokens a pass; the text is the same. hf: Hugging Face's plain `generate`. Models that take no masks of our making are answered by hf, which is said."""
+    prepack: bool = True
+    """On a CPU in float32, decode with copies of the decoder's weights that are laid out for passes of a few tokens: faster, for as much memory again; outputs differ by rounding. Plain generation is left as it is."""
     temperature: float = 0.0
     """0: the likeliest token each time. Above: tokens are drawn, from the model's logits divided by this; drafts do not change what is drawn."""
     top_p: float = 1.0
@@ -35,5 +37,6 @@ class DecodingSettings:
     """Tokens of a draft; null: see `repeatable`. Where two tokens all but tie, another width may round otherwise."""
     repeatable: bool = True
     """With no `width`: false measures what a pass costs on this machine and learns from answer to answer how outlines move, which is fastest; true guesses by fixed rules and carries nothing from batch to batch, so that a score comes again to the last bit."""
+    # The last key of a whole configuration: a run's file that ends before it counts as cut, so new keys stand above.
     branches: int | None = None
     """Most branches of a draft; null: 10 on a GPU, 1 elsewhere."""

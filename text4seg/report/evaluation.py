@@ -26,6 +26,7 @@ from text4seg.data.shards.build import ensure
 from text4seg.data.stream import Seat
 from text4seg.data.variants import Curriculum
 from text4seg.decoding.engine.answering import Counts
+from text4seg.decoding.engine.prepack import prepacked
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import OFF, DecodingSettings
 from text4seg.descriptors import parse
@@ -138,7 +139,8 @@ def evaluate_run(settings: EvaluateSettings, tell: Tell | None = None) -> Evalua
         if here.rank == 0:
             log.discard_others()
         wait_for_all()
-        count = _answer(questions, size, examiner, log, here, tell)
+        with prepacked(backbone, examiner.decoding):
+            count = _answer(questions, size, examiner, log, here, tell)
         wait_for_all()
         if here.rank:
             return Evaluation({}, {}, 0, folder)

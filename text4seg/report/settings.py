@@ -24,6 +24,8 @@ class DecodingChanges:
     """Most tokens of the sentence before the descriptor, with `grammar: on`."""
     engine: str | None = None
     """structured or hf."""
+    prepack: bool | None = None
+    """false: without copies of the weights that are laid out for a CPU."""
     temperature: float | None = None
     """0: the likeliest tokens; above: tokens are drawn."""
     top_p: float | None = None
