@@ -83,6 +83,17 @@ def test_a_rank_without_anything_to_score_holds_nobody_up(one, tmp_path, strateg
 
 
 @needs_deepspeed
+def test_zero2_accumulates_as_one_process_does(one, tmp_path):
+    config, single = one
+    run, words = tmp_path / "run", ["data.workers=2", "trainer.accumulate=2", "trainer.strategy=zero2"]
+    done = fit_apart("--config", str(config), *COMMON, *words, f"run_dir={run}")
+    assert done.returncode == 0, done.stderr
+    norms = [[float(line["grad_norm"]) for line in steps_of(folder)] for folder in (run, single)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    assert losses(run) == pytest.approx(losses(single), rel=1e-5)
+
+
+@needs_deepspeed
 def test_zero2_resumes(one, tmp_path):
     config, single = one
     run = tmp_path / "run"
