@@ -41,6 +41,7 @@ def test_a_run_starts_where_another_ended(tmp_path, capsys):
     [
         ({"lora": LoraSettings(rank=8)}, "take the same `model.lora.rank`"),
         ({"lora": LoraSettings(rank=4, projector="frozen")}, "holds "),
+        ({"lora": LoraSettings(rank=4, alpha=8)}, r"lora_alpha=128, here it is 8; take model\.lora\.alpha=128"),
     ],
 )
 def test_weights_of_another_shape_are_refused(tmp_path, other, message):

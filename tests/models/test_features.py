@@ -81,6 +81,19 @@ def test_a_tower_that_trains_is_always_asked(tmp_path, pixels) -> None:
     assert torch.equal(cache(pixels, lambda p: p + 2), pixels + 2)
 
 
+def test_a_tower_with_an_adapter_is_always_asked_even_when_nothing_trains(checkpoints, tmp_path, pixels) -> None:
+    model = frozen(checkpoints, tmp_path)
+    model.patch_features(pixels)
+    settings = checkpoints.settings("clip+llama", lora=LoraSettings(rank=2, projector="full", vision=True))
+    adapted = load_backbone(replace(settings, cache_features=str(tmp_path)))
+    choose_trained(adapted, settings)
+    for name, weight in adapted.model.named_parameters():
+        weight.requires_grad_(False)
+        if "vision" in name and "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    assert not torch.allclose(adapted.core.model.patch_features(pixels), model.patch_features(pixels), atol=1e-2)
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00garbage", b"not an array"])
 def test_a_damaged_entry_is_made_again(tmp_path, pixels, damage) -> None:
     cache = FeatureCache(tmp_path, torch.nn.Identity())

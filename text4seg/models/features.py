@@ -23,7 +23,7 @@ class FeatureCache:
 
     Args:
         folder: where they are kept; those of another tower, or of other weights, lie beside them.
-        tower: frozen; a tower that trains is not asked for its features twice, but always.
+        tower: frozen; one that trains or holds an adapter is asked for its features every time.
     """
 
     def __init__(self, folder: Path, tower: nn.Module) -> None:
@@ -34,8 +34,8 @@ class FeatureCache:
 
     def __call__(self, pixels: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
         """Features ``[B, P, C]`` of pictures ``[B, 3, S, S]``; `look` makes those that are not there yet."""
-        if any(p.requires_grad for p in self.tower.parameters()):
-            return look(pixels)
+        if any(p.requires_grad or "lora_" in name for name, p in self.tower.named_parameters()):
+            return look(pixels)  # an adapter came after the folder got its name, whether or not it trains now
         paths = [self._path(picture) for picture in pixels]
         found = [_read(path) for path in paths]
         missing = [number for number, features in enumerate(found) if features is None]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -42,6 +43,7 @@ def start_from(backbone: Backbone, folder: Path) -> Path:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"`model.start`: {path} cannot be read ({error}).") from error
     if isinstance(backbone.model, PeftModel):
+        _refuse_other_scale(path, backbone.model.peft_config["default"])
         _refuse_others(path, stored, get_peft_model_state_dict(backbone.model, save_embedding_layers=False))
         set_peft_model_state_dict(backbone.model, stored)
     else:
@@ -51,6 +53,19 @@ def start_from(backbone: Backbone, folder: Path) -> Path:
             for name, value in stored.items():
                 trained[name].copy_(value)
     return path
+
+
+def _refuse_other_scale(path: Path, here: PeftConfig) -> None:
+    """The same weights are another adapter where they are multiplied by another alpha / rank."""
+    try:
+        stored = json.loads(path.with_name("adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # weights alone say nothing
+    for name, setting in (("lora_alpha", "model.lora.alpha"), ("use_rslora", None)):
+        known, ours = stored.get(name), getattr(here, name)
+        if known is not None and known != ours:
+            what = f"take {setting}={known}" if setting else "merge it into its model first"
+            raise ValueError(f"`model.start`: {path} was trained with {name}={known}, here it is {ours}; {what}.")
 
 
 def _refuse_others(path: Path, stored: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:
