@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from small import MODEL, SHORT, fit_apart, steps_of, write_config
 
+from text4seg.callbacks.saver import Saver
+from text4seg.callbacks.score import Score
 from text4seg.fit import main
 
 STEPS = 24
@@ -112,3 +114,18 @@ def test_checkpoints_hold_what_trains_and_no_more(whole):
     state = torch.load(path, weights_only=True)["state_dict"]
     assert state
     assert all("lora_" in name for name in state)
+
+
+def test_a_best_validation_is_a_place_to_go_on_from(tmp_path, monkeypatch):
+    config = write_config(tmp_path)
+    scores, saved, real = iter([0.3, 0.5, 0.4, 0.6]), [], Saver.save
+    monkeypatch.setattr(Saver, "save", lambda self, trainer: (saved.append(trainer.global_step), real(self, trainer)))
+    end = Score.on_validation_epoch_end
+    monkeypatch.setattr(
+        Score,
+        "on_validation_epoch_end",
+        lambda self, *given: (end(self, *given), self.values.update({"val/cIoU": next(scores)})),
+    )
+    words = ["trainer.steps=7", "trainer.validate_every=2", "trainer.checkpoint_every=100", f"run_dir={tmp_path}/run"]
+    assert main(["--config", str(config), *MODEL, *SHORT, *words]) == 0
+    assert saved == [2, 4, 7], "step 6 was no best; the last step always is saved"

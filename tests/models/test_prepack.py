@@ -201,8 +201,31 @@ def test_float64_and_small_layers_stay(checkpoints, made, monkeypatch) -> None:
 
 def test_where_memory_is_short_it_is_said(checkpoints, made, monkeypatch) -> None:
     backbone = single(checkpoints.settings("llava"))
-    monkeypatch.setattr(prepack.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    with pytest.warns(UserWarning, match=r"0\.0 GiB, more than half of the memory"), prepacked(backbone, ON) as size:
+    with prepacked(backbone, ON) as size:
+        assert size
+    made.clear()
+    for total, processes in ((4 * size - 4, 1), (8 * size - 4, 2)):
+        monkeypatch.setattr(prepack.psutil, "virtual_memory", lambda total=total: SimpleNamespace(total=total))
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda processes=processes: processes)
+        said = pytest.warns(UserWarning, match=r"0\.0 GiB a process, in all more than a quarter of the memory")
+        with said, prepacked(backbone, ON) as copies:
+            assert copies == 0
+        assert not made
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch) -> None:
+    for number, text in enumerate(("max\n", "1000\n")):
+        (tmp_path / str(number)).write_text(text)
+    monkeypatch.setattr(prepack, "LIMITS", (tmp_path / "0",))
+    assert prepack.memory() == prepack.psutil.virtual_memory().total
+    monkeypatch.setattr(prepack, "LIMITS", (tmp_path / "0", tmp_path / "1", tmp_path / "2"))
+    assert prepack.memory() == 1000
+
+
+def test_nothing_is_copied_under_autocast(checkpoints, made) -> None:
+    backbone = single(checkpoints.settings("llava"))
+    with torch.autocast("cpu", torch.bfloat16), prepacked(backbone, ON) as size:
         assert size == 0
     assert not made
 
@@ -216,6 +239,9 @@ def test_fit_evaluate_and_predict_use_it(tmp_path, made, picture_file) -> None:
     assert layers > 4
     assert len(made) == 2 * layers, "once a validation"
     made.clear()
+    mixed = [word for word in words if not word.startswith("trainer.precision")]
+    assert fit([*mixed, "trainer.precision=bf16-mixed", f"run_dir={tmp_path}/mixed"]) == 0
+    assert not made, "autocast's rounding is asked for"
     assert evaluate([*VAL, f"run={run}", "name=with"]) == 0
     assert len(made) == layers
     assert evaluate([*VAL, f"run={run}", "name=without", "decoding.prepack=false"]) == 0

@@ -13,7 +13,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from text4seg.callbacks.keeper import save_trained, write_whole
+from text4seg.callbacks.keeper import Keeper, save_trained, write_whole
 from text4seg.models.backbone import Backbone
 from text4seg.models.fsdp2 import trained_weights
 from text4seg.training.launch import local_rank
@@ -100,9 +100,14 @@ class Saver(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what waited for the validation.
 
+        One whose weights were kept as the best is saved as well: what goes on from an older checkpoint may not get
+        there again, and its scores would not be those of the weights that lie in the run.
+
         Raises:
             StoppedError: after the save that Ctrl-C or SIGTERM asked for.
         """
+        keepers = [callback for callback in trainer.callbacks if isinstance(callback, Keeper)]  # type: ignore[attr-defined]
+        self._due |= any(keeper.best.get("step") == trainer.global_step for keeper in keepers)
         self._save_when_due(trainer)
 
     def _save_when_due(self, trainer: Trainer) -> None:

@@ -86,7 +86,8 @@ class Score(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The weights will not change for a while."""
         if not trainer.sanity_checking:
-            self._packed.enter_context(prepacked(pl_module.backbone, self.settings))  # type: ignore[arg-type]
+            with trainer.precision_plugin.forward_context():  # as the answers are written
+                self._packed.enter_context(prepacked(pl_module.backbone, self.settings))  # type: ignore[arg-type]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """They will."""

@@ -63,9 +63,9 @@ def make_strategy(name: str, micro_batch: int, accelerator: str, devices: int, f
 class Zero2Strategy(DeepSpeedStrategy):
     """ZeRO-2 that goes on from a checkpoint of any number of ranks."""
 
-    def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+    def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Lightning has divided the loss by the accumulated batches; DeepSpeed would do it once more."""
-        super().backward(closure_loss, optimizer, *args, scale_wrt_gas=False, **kwargs)
+        return super().backward(closure_loss, optimizer, *args, scale_wrt_gas=False, **kwargs)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Load it, shared out anew when other ranks have saved it.

@@ -63,7 +63,7 @@ class TrainerSettings:
     validate_every: int | None = 500
     """Steps between validations; the end is always validated, with null nothing before it."""
     checkpoint_every: int = 200
-    """Steps between checkpoints: what a killed run can lose."""
+    """Steps between checkpoints: what a killed run can lose. The best validation so far is one as well."""
     monitor: str = "val/cIoU"
     """Which score names the best weights: val/cIoU, val/gIoU, val/mIoU or val/ok."""
     bad_steps: int = 5

@@ -12,6 +12,7 @@ import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 WORTH = 200_000
 """Weights of a layer from which on it gains."""
-SHARE = 2
-"""The copies may take this part of the memory that is free: 2 is a half."""
+SHARE = 4
+"""The copies may take this part of the memory: 4 is a quarter. Of all there is, not of what is free at the moment: the
+choice changes rounding, and has to be the same whenever an evaluation goes on."""
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's own limit stands: of cgroups 2, and of 1."""
 
 
 @contextmanager
@@ -47,12 +51,15 @@ def prepacked(backbone: Backbone, settings: DecodingSettings) -> Iterator[int]:
         bytes of the copies.
     """
     wanted = settings.prepack and settings.engine != HF and unfit(backbone, 0) is None
+    wanted = wanted and not torch.is_autocast_enabled("cpu")  # whose rounding is asked for
     layers = _layers(backbone) if wanted else []
     size = sum(layer.weight.nbytes for layer in layers)
-    if size > psutil.virtual_memory().available / SHARE:
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    if size * processes > memory() / SHARE:
         warnings.warn(
-            f"decoding.prepack: copies of the decoder's weights would take {size / 2**30:.1f} GiB, more than half of "
-            "the memory that is free; decoding goes on without them, slower. decoding.prepack=false does not try.",
+            f"decoding.prepack: copies of the decoder's weights would take {size / 2**30:.1f} GiB a process, in all "
+            "more than a quarter of the memory; decoding goes on without them, slower. decoding.prepack=false does "
+            "not try.",
             stacklevel=3,
         )
         layers, size = [], 0
@@ -68,6 +75,12 @@ def prepacked(backbone: Backbone, settings: DecodingSettings) -> Iterator[int]:
 def known() -> bool:
     """Whether this processor and this build of torch are of the kind that it was measured on."""
     return torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+
+
+def memory() -> int:
+    """Bytes of this machine, or of the container that this runs in."""
+    told = [path.read_text().strip() for path in LIMITS if path.is_file()]
+    return min([psutil.virtual_memory().total, *(int(limit) for limit in told if limit.isdigit())])
 
 
 def _layers(backbone: Backbone) -> list[nn.Linear]:
