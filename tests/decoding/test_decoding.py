@@ -110,6 +110,25 @@ def test_no_well_formed_answer_is_stopped(codec):
         assert generate(backbone_of(Reciter([text])), prompts_of(["a"]), asked, DecodingSettings()) == [text]
 
 
+@pytest.mark.parametrize("joiner", ["|", ", "])
+@pytest.mark.parametrize("tag", ["<seg>", ""])
+def test_the_sentence_before_may_name_all_labels(joiner, tag):
+    labels = ("others", *(f"class{number}" for number in range(150)))
+    asked = items(1, size=(16, 16), labels=labels)
+    grid = encode(LabelGrid(np.repeat(np.arange(16)[:, None], 16, 1), labels), "rrle")
+    text = answer(f"Sure, here are {joiner.join(labels)}:", grid).replace("<seg>", tag)
+    settings = DecodingSettings(max_new_tokens=len(text))
+    assert generate(backbone_of(Reciter([text])), prompts_of(["a"]), asked, settings) == [text]
+
+
+@pytest.mark.parametrize("loop", ["others|", "word ", "a\n"])
+def test_a_sentence_without_end_is_stopped(loop):
+    model = Reciter([loop * 4000])
+    settings = DecodingSettings(max_new_tokens=9000)
+    text = generate(backbone_of(model), prompts_of(["a"]), items(1, size=(16, 16)), settings)[0]
+    assert len(text) < 1500
+
+
 def test_irle_has_no_rows_to_count():
     text = "<seg>" + "others *1\n" * 15 + "</seg>"
     model = Reciter([text])

@@ -34,6 +34,12 @@ def test_overlay_tints_the_mask_and_nothing_else():
     assert drawn[0, 0].tolist() == [128, 128, 128]
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.uint16])
+def test_class_255_is_a_class_where_a_mask_has_more_than_8_bits(kind):
+    drawn = overlay(grey(8, 9), np.full((8, 9), 255, kind), outline=0)
+    assert np.asarray(drawn)[0, 0].tolist() == np.asarray(drawn)[4, 5].tolist() != [100, 100, 100]
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
 def test_overlay_takes_pictures_of_any_mode(mode):
     drawn = overlay(Image.new(mode, (8, 6)), np.ones((6, 8), bool), outline=0)

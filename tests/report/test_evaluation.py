@@ -16,11 +16,12 @@ from pycocotools import mask as coco
 from text4seg import templates
 from text4seg.config import Config
 from text4seg.data.settings import BuildSettings, DataSettings, SplitSettings
-from text4seg.descriptors import answer, encode, paint, parse, rasterize
+from text4seg.descriptors import LabelGrid, answer, encode, paint, parse, rasterize
 from text4seg.refine.settings import RefineSettings, SamSettings
 from text4seg.report import evaluation, identity, questions
 from text4seg.report.answer_log import Answered, AnswerLog
 from text4seg.report.pictures import choose
+from text4seg.report.record import stored_mask
 from text4seg.report.settings import EvaluateSettings, MatchSettings
 from text4seg.report.swap import partners, swapped
 
@@ -176,6 +177,19 @@ def test_a_killed_evaluation_goes_on_behind_its_last_batch(tmp_path, run):
     again = json.loads((whole / "report.json").read_text())
     assert {**again, "timing": 0} == {**report, "timing": 0}
     assert not list(whole.glob("*.partial.jsonl"))
+
+
+def test_answers_about_hundreds_of_classes_are_drawn(tmp_path, run):
+    labels = ("others", *(f"class {number}" for number in range(1, 301)))
+    item = quarter(0, labels=labels, task="conditioned", question="What is where?", size=(2, 2))
+    said = np.array([[300, 255], [0, 1]])
+    run([item], [answer("Sure:", encode(LabelGrid(said, labels)))])
+    found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu"))
+    line = json.loads((found.folder / "items.jsonl").read_text())
+    drawn = stored_mask(line, item.mask.shape)
+    assert [drawn[0, 0], drawn[0, -1], drawn[-1, 0], drawn[-1, -1]] == [300, 255, 0, 1]
+    assert (found.folder / "report.html").is_file()
+    assert (found.folder / "sheet.png").is_file()
 
 
 def test_answers_of_another_evaluation_are_not_used(tmp_path, run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,20 @@ def test_wordings_are_those_that_the_shards_were_built_with(monkeypatch, tmp_pat
     assert len(asked(monkeypatch, "stored", "referring", recipe=recipe)) == 1
     with pytest.raises(ValueError, match=r"wording=1 .*no template file at .*mine.yaml.* take wording=stored"):
         asked(monkeypatch, "1", "referring", recipe=recipe)
+
+
+def test_classes_whose_order_is_not_kept_have_but_the_stored_wording(monkeypatch):
+    names = [f"class {number}" for number in range(300)]
+    shown_first = ("others", "class 290", *(name for name in names if name != "class 290"))
+    many = FakeItem(MASK, task="conditioned", labels=shown_first, question=f"Which are {', '.join(names)}?")
+    monkeypatch.setattr(questions.Index, "load", lambda _: SimpleNamespace(shards=[], recipe={}, tasks={}))
+    monkeypatch.setattr(Questions, "_items", lambda _, words=False: iter([many]))
+    assert [q.item for q in Questions(Path("DIR"), DataSettings(), "stored")] == [many]
+    with pytest.raises(ValueError, match="must be stored for questions about 300 classes"):
+        list(Questions(Path("DIR"), DataSettings(), "1"))
+    kept = replace(many, labels=("others", *names))
+    monkeypatch.setattr(Questions, "_items", lambda _, words=False: iter([kept]))
+    assert "class 0, class 1, " in next(iter(Questions(Path("DIR"), DataSettings(), "1"))).item.question
 
 
 def test_one_family_alone_is_asked_in_all_its_wordings(monkeypatch):

@@ -16,7 +16,7 @@ from transformers import StoppingCriteria
 if TYPE_CHECKING:
     from text4seg.data.items import Item
 
-CLOSE = "</seg>"
+OPEN, CLOSE = "<seg>", "</seg>"
 _SEPARATOR = re.compile(r"[|*\n]")
 _LETTERS = 512
 """So many letters without a separator are no label and no opening sentence, unless the labels themselves are long."""
@@ -70,8 +70,11 @@ class _Watch:
         self._most_lines = None if flat else 2 * height + 2
         self._most_runs = 2 * (height * width if flat else width) + 2
         self._most_letters = max(_LETTERS, 4 * len(", ".join(item.labels)))
+        longest_run = max(map(len, item.labels)) + len(" *999| ")
+        self._most_before = self._most_letters + self._most_runs * longest_run  # also a line of a grid without its tag
         self._in_words = item.task == "text"  # may have any lines and letters; ends where the model ends it
         self._tail = ""
+        self._open = False
         self._lines = self._runs = self._letters = 0
         self._done = False
 
@@ -84,12 +87,16 @@ class _Watch:
     def _closed(self, piece: str) -> bool:
         text = self._tail + piece
         self._tail = text[-(len(CLOSE) - 1) :]
+        self._open |= OPEN in text
         return CLOSE in text
 
     def _circles(self, piece: str) -> bool:
         self._lines += piece.count("\n")
+        too_many_lines = self._most_lines is not None and self._lines > self._most_lines
+        if not self._open:  # the sentence before the grid may name all labels, with `|` between them
+            self._letters = len(piece) - piece.rfind("\n") - 1 + (0 if "\n" in piece else self._letters)
+            return too_many_lines or self._letters > self._most_before
         self._runs = piece.count("|", piece.rfind("\n") + 1) + (0 if "\n" in piece else self._runs)
         last = max((match.end() for match in _SEPARATOR.finditer(piece)), default=None)
         self._letters = self._letters + len(piece) if last is None else len(piece) - last
-        too_many_lines = self._most_lines is not None and self._lines > self._most_lines
         return too_many_lines or self._runs > self._most_runs or self._letters > self._most_letters

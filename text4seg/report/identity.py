@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import text4seg
+
 from .run import weights_of
 from .stamp import made_with
 
@@ -33,9 +35,18 @@ def digest(settings: EvaluateSettings, config: Config, which: str, index: Index)
         "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights],
         "named": list(_named(settings, config)),
         "shards": [entry.sha256 for entry in index.shards],
-        "made_with": made_with(),
+        "made_with": {**made_with(), "commit": _code()},  # exact where a commit says "and changes"
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _code() -> str:
+    """Hash of this package's modules: the commit around it may be another project's, and says nothing of edits."""
+    package = Path(text4seg.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _named(settings: EvaluateSettings, config: Config) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from text4seg.data.types import ignore_value
+
 Colour = tuple[int, int, int]
 
 _GOLDEN = 0.618033988749895
@@ -38,17 +40,16 @@ def overlay(
     colours: Sequence[Colour] | None = None,
     alpha: float = 0.45,
     outline: int | None = None,
-    ignore: int = 255,
 ) -> Image.Image:
     """Tint what a mask marks.
 
     Args:
         image: any picture.
-        mask: bool or integer ids ``[H, W]`` of the picture's size; 0 is not drawn, ``ignore`` is hatched grey.
+        mask: bool or integer ids ``[H, W]`` of the picture's size; 0 is not drawn. What 8 and 16 bits have as their
+            highest number is left out of scores, and hatched grey; in other types every number is a label's.
         colours: the colour of id 1, 2, ...; default :func:`palette`.
         alpha: how strong the tint is, 0..1.
         outline: width in pixels of the border drawn inside each region; None: by the picture's size; 0: no border.
-        ignore: the id of pixels that are left out of scores.
 
     Returns:
         a new RGB picture.
@@ -56,13 +57,14 @@ def overlay(
     Raises:
         ValueError: when the mask has another size than the picture.
     """
-    ids = np.asarray(mask).astype(np.int64)
+    planes = np.asarray(mask)
+    ids = planes.astype(np.int64)
     if ids.shape != (image.height, image.width):
         raise ValueError(
             f"`mask` must have the picture's size {(image.height, image.width)}, got {ids.shape}: paint it that large."
         )
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    void = ids == ignore
+    void = planes == ignore_value(planes) if planes.dtype in (np.uint8, np.uint16) else np.zeros(ids.shape, bool)
     ids = np.where(void, 0, ids)
     table = np.array([(0, 0, 0), *(colours or palette(int(ids.max())))], dtype=np.float32)
     tint = table[np.minimum(ids, len(table) - 1)]

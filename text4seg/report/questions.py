@@ -17,6 +17,7 @@ from text4seg.data.settings import DataSettings
 from text4seg.data.shards.index import Index
 from text4seg.data.shards.read import records
 from text4seg.data.shards.remote import Folder
+from text4seg.data.types import IGNORE
 from text4seg.data.variants import Curriculum
 from text4seg.templates import DEFAULT, FAMILIES, JOINER, Templates, hint
 
@@ -121,8 +122,19 @@ class Questions:
         return list(range(min(len(self.templates.questions[family]) for family in families)))
 
     def _listed(self, item: Item) -> tuple[str, ...]:
-        """What a question names: its labels, and `others` before them where the stored question has it there."""
-        return item.labels if self.templates.joiner.join(item.labels) in item.question else item.labels[1:]
+        """What a question names: its labels, and `others` before them where the stored question has it there.
+
+        Raises:
+            ValueError: more labels than a mask of 8 bits can number, of which those that show come first in the shards:
+                asked in that order they would give the answer away.
+        """
+        whole, rest = (self.templates.joiner.join(labels) for labels in (item.labels, item.labels[1:]))
+        if len(item.labels) > IGNORE and rest not in item.question:
+            raise ValueError(
+                f"`wording` must be {STORED} for questions about {len(item.labels) - 1} classes: of more than "
+                f"{IGNORE - 1} the shards do not keep the order."
+            )
+        return item.labels if whole in item.question else item.labels[1:]
 
     def _worded(self, item: Item) -> Iterable[Question]:
         for wording in self._wordings(item.task):

@@ -68,9 +68,9 @@ def record(
     }
 
 
-def stored_mask(line: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def stored_mask(line: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.uint16]:
     """The mask of a line, ids into its ``labels``, ``[H, W]``."""
-    drawn = np.zeros(shape, np.uint8)
+    drawn = np.zeros(shape, np.uint16)
     for found in line["predicted"]:
         drawn[coco.decode(found["rle"]) > 0] = line["labels"].index(found["label"])
     return drawn

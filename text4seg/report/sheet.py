@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from text4seg.data.types import ignore_value
-
 from .overlay import Colour, overlay, palette
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -81,7 +79,7 @@ def draw_sheet(entries: Sequence[Entry], columns: int = 2, side: int = 224) -> I
 
 def _draw_entry(entry: Entry, side: int) -> Image.Image:
     font = ImageFont.load_default(13)
-    pictures = [("image", entry.image), *((name, _marked(entry.image, ids)) for name, ids in entry.panels.items())]
+    pictures = [("image", entry.image), *((name, overlay(entry.image, ids)) for name, ids in entry.panels.items())]
     fitted = [(name, _fit(picture, side)) for name, picture in pictures]
     width = len(fitted) * side + (len(fitted) - 1) * _PAD
     height = max(picture.height for _, picture in fitted)
@@ -104,10 +102,6 @@ def _draw_entry(entry: Entry, side: int) -> Image.Image:
     if entry.note:
         pen.text((0, top), entry.note, fill=_FAINT, font=font)
     return tile
-
-
-def _marked(image: Image.Image, ids: NDArray[np.generic]) -> Image.Image:
-    return overlay(image, ids, ignore=ignore_value(ids))
 
 
 def _legend(entry: Entry) -> list[tuple[str, Colour]]:

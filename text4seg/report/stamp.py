@@ -64,10 +64,11 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, `+` behind it when files differ from it; None outside a checkout."""
+    """The checkout's commit, `+` behind it when files differ from it; None outside a checkout of this package."""
     here = Path(__file__).resolve().parent
     try:
         run = {"cwd": here, "capture_output": True, "text": True, "check": True, "timeout": 10}
+        subprocess.run(["git", "ls-files", "--error-unmatch", Path(__file__).name], **run)  # type: ignore[call-overload]
         commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()  # type: ignore[call-overload]
         changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip()  # type: ignore[call-overload]
     except (OSError, subprocess.SubprocessError):
