@@ -80,9 +80,24 @@ def test_a_word_of_two_asked_classes_is_taken_for_none(tmp_path):
     found, matches = Matcher(MatchSettings(synonyms=synonyms(tmp_path)))(given, 3)
     assert matches == [Match("kitten", "cat", "synonym")]
     assert found.grid.words() == [["pet"] * 2, ["cat"] * 2]
-    # of `stand`'s two classes only one was asked for
-    one = parse(answer("stand"), (1, 2), labels=("table",))
-    assert Matcher(MatchSettings(synonyms=synonyms(tmp_path)))(one, 2)[1] == [Match("stand", "table", "synonym")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "word", "label"),
+    [
+        ("car, auto\ntruck, auto", "auto", None),
+        ("car, auto\ntruck, Auto!", "auto", None),
+        ("car, auto\ntruck, lorry", "auto", "car"),
+        ("car, auto\nCar, auto, motor", "auto", "car"),
+        ("truck, auto\nbus, auto", "auto", None),
+        (", car, auto\n, dog, auto", "auto", None),
+    ],
+)
+def test_the_whole_list_says_whether_a_word_is_of_several_classes(tmp_path, lines, word, label):
+    (tmp_path / "words.txt").write_text(lines)
+    given = parse(answer(word), (1, 2), labels=("car",))
+    matcher = Matcher(MatchSettings(synonyms=str(tmp_path / "words.txt")), lambda *_: ("car", 1.0))
+    assert matcher(given, 2)[1] == ([Match(word, label, "synonym")] if label else [])
 
 
 @pytest.fixture

@@ -75,8 +75,10 @@ class Matcher:
 
     def _match(self, word: str, labels: Sequence[str]) -> Match | None:
         meant = self.groups.get(normalise(word), set())
+        if len(meant) > 1:  # it says nothing, whichever of its classes were asked for
+            return None
         same = [label for label in labels if meant & self.groups.get(normalise(label), set())]
-        if len(same) == 1:  # a word that stands for several classes says nothing
+        if len(same) == 1:
             return Match(word, same[0], "synonym")
         if same or self.nearest is None:
             return None
@@ -84,11 +86,11 @@ class Matcher:
         return Match(word, label, "similarity", round(near, 4)) if near >= self.threshold else None
 
 
-def _groups(path: Path) -> dict[str, set[int]]:
-    """Normalised word -> the lines that it stands on; a line is `name, synonym, synonym`."""
-    groups: dict[str, set[int]] = {}
-    for number, (_, line) in enumerate(text_lines(path)):
-        for word in line.split(","):
-            groups.setdefault(normalise(word), set()).add(number)
-    groups.pop("", None)
+def _groups(path: Path) -> dict[str, set[str]]:
+    """Normalised word -> the classes that it stands for; a line is `name, synonym, synonym`, of a class by its name."""
+    groups: dict[str, set[str]] = {}
+    for _, line in text_lines(path):
+        words = [word for word in map(normalise, line.split(",")) if word]
+        for word in words:
+            groups.setdefault(word, set()).add(words[0])
     return groups

@@ -45,7 +45,7 @@ class MatchSettings:
     """What an answer's words mean when they are not the labels that were asked for; off by default."""
 
     synonyms: str | None = None
-    """A file: a line a class, `name, synonym, synonym`. A word of several classes is taken for none."""
+    """A file: a line a class, `name, synonym, synonym`. A word of several classes is taken for none, whichever are asked for."""
     similarity: str | None = None
     """A text model that finds the nearest label: `open_clip:ViT-B-32/laion2b_s34b_b79k`, or a sentence encoder's hub name or folder; null: off."""
     threshold: float = 0.8
