@@ -95,6 +95,13 @@ def test_writes_scores_items_and_a_sheet(tmp_path, run):
     assert not list(found.folder.glob("*.partial"))
 
 
+def test_an_evaluation_without_a_sheet_leaves_no_older_one(tmp_path, run):
+    for sheet in (1, 0):
+        run([quarter(0)], [good(quarter(0))])
+        found = evaluation.evaluate_run(EvaluateSettings(run=str(tmp_path), device="cpu", sheet=sheet))
+        assert (found.folder / "sheet.png").exists() == bool(sheet)
+
+
 def test_an_empty_set_is_an_error_and_leaves_the_old_items(tmp_path, run):
     run([], [])
     with pytest.raises(ValueError, match="no item"):

@@ -27,7 +27,7 @@ HEIGHT, WIDEST = 168, 300
 def draw_evaluation(
     report: Mapping[str, Any], lines: Sequence[Line], questions: Questions, folder: Path, sheet: int, gallery: int
 ) -> None:
-    """Write ``sheet.png`` and ``report.html``.
+    """Write ``sheet.png`` and ``report.html``; an older sheet goes where nothing is to be drawn.
 
     Args:
         report: what ``report.json`` holds.
@@ -51,6 +51,8 @@ def draw_evaluation(
             cards[number] = Card(lines[number], _strip(item, lines[number]))
     if entries:
         draw_sheet([entries[number] for number in drawn]).save(folder / "sheet.png")
+    else:  # the one of an earlier evaluation shows other answers
+        (folder / "sheet.png").unlink(missing_ok=True)
     write_whole(folder / "report.html", page(report, [cards[number] for number in shown]))
 
 
