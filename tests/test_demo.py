@@ -19,6 +19,13 @@ def test_a_stopped_demo_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> None
     assert "stopped at step 3 of 880" in capsys.readouterr().out
 
 
+def test_a_demo_without_a_recipe_of_test_scenes_is_refused(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert demo.main(["data.val.build=null"]) == 2
+    assert "`data.val.build` is null: the demo builds its test scenes" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("door", [demo, fit])
 def test_brackets_in_the_name_of_a_run_are_no_markup(tmp_path, monkeypatch, capsys, door) -> None:
     monkeypatch.chdir(tmp_path)

@@ -50,12 +50,12 @@ def _demo(config: Config) -> int:
     from text4seg.training.folder import choose
 
     check(config)
+    scenes = config.data.val.build
+    if scenes is None:
+        raise ValueError("`data.val.build` is null: the demo builds its test scenes by that recipe; take it away.")
     console, start = Console(markup=False), time.perf_counter()  # names of folders are no markup
     run = choose(config)
-    assert config.data.val.build is not None
-    recipe = replace(
-        config.data.val.build, seed=TEST_SEED, options={**config.data.val.build.options, "count": TEST_PICTURES}
-    )
+    recipe = replace(scenes, seed=TEST_SEED, options={**scenes.options, "count": TEST_PICTURES})
     grid = (config.data.grid[0], config.data.grid[1])
     ensure(recipe, TEST, grid, config.data.codec, config.data.rule)
     console.rule("fine-tuning")
