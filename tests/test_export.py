@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_the_code_that_is_printed_runs(tmp_path, capsys, family) -> None:
     assert sum(map(math.prod, sizes)) == sum(p.numel() for p in load_run(run, "base")[1].core.parameters()), "tied once"
 
 
-def test_an_export_that_fails_leaves_nothing(llava, tmp_path, monkeypatch, capsys) -> None:
+def test_an_export_that_fails_leaves_nothing_and_takes_nothing_away(llava, tmp_path, monkeypatch, capsys) -> None:
     def full(self: Backbone, folder: Path, dtype: object) -> None:
         (Path(folder) / "config.json").write_text("half")
         raise SafetensorError("No space left on device (os error 28)")
@@ -88,6 +89,13 @@ def test_an_export_that_fails_leaves_nothing(llava, tmp_path, monkeypatch, capsy
         assert export.main(["--run", str(llava[1]), "--out", str(out)]) == 2
     assert "No space left" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+    kept = tmp_path / "out.partial" / "notes.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    assert export.main(["--run", str(llava[1]), "--out", str(out)]) == 2
+    assert "out.partial is there" in capsys.readouterr().err
+    assert kept.read_text() == "mine"
+    shutil.rmtree(kept.parent)
     out.mkdir()
     assert export.main(["--run", str(llava[1]), "--out", str(out)]) == 0, "an empty folder will do"
     assert json.loads((out / "config.json").read_text())["dtype"] == "float32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ def check_export(folder: Path, dtype: str) -> None:
     """Refuse what cannot be exported, before a model is loaded for it.
 
     Raises:
-        ValueError: the folder is there and not empty, has no name, is a file or would lie in one; or an unknown dtype.
+        ValueError: the folder is there and not empty, has no name, is a file or would lie in one; FOLDER.partial is
+            there; or an unknown dtype.
     """
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
@@ -30,6 +32,12 @@ def check_export(folder: Path, dtype: str) -> None:
         raise ValueError(f"{there} is a file: give a new folder.")
     if there == folder and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: give a new folder, or empty this one first.")
+    partial = _partial(folder)
+    if os.path.lexists(partial):  # it may be anybody's
+        raise ValueError(
+            f"{partial} is there, where the export is written at first: another one is under way, or was killed. "
+            "Give another folder, or remove that one."
+        )
 
 
 def export(backbone: Backbone, folder: Path, dtype: str = "float32") -> None:
@@ -50,8 +58,7 @@ def export(backbone: Backbone, folder: Path, dtype: str = "float32") -> None:
     merge = getattr(backbone.model, "merge_and_unload", None)
     if merge is not None:
         backbone.model = merge()
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _partial(folder)
     partial.mkdir(parents=True)
     try:
         backbone.save(partial, getattr(torch, dtype))
@@ -60,3 +67,7 @@ def export(backbone: Backbone, folder: Path, dtype: str = "float32") -> None:
         raise OSError(f"{folder} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".partial")
