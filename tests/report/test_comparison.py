@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from text4seg import compare as door
+from text4seg.report import comparison
 from text4seg.report.comparison import compare, read_items
 
 
@@ -46,6 +48,19 @@ def test_intervals_equal_a_loop_over_drawn_pictures():
     assert [row.low, row.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
     inter, union = (sum(one[name] for one in first.values()) for name in ("intersection", "union"))
     assert found["cIoU"].first == pytest.approx(inter / union)
+
+
+@pytest.mark.parametrize("held", [1, 7 * 20, 300 * 20])
+def test_draws_are_held_in_pieces_and_are_the_same(monkeypatch, held):
+    whole = compare(evaluation(1), evaluation(2, 0.1), draws=1000, seed=5)
+    monkeypatch.setattr(comparison, "HELD", held)
+    tracemalloc.start()
+    pieces = compare(evaluation(1), evaluation(2, 0.1), draws=1000, seed=5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [row.name for row in pieces] == [row.name for row in whole]
+    assert [row[1:] for row in pieces] == [pytest.approx(row[1:], rel=1e-12, abs=1e-15) for row in whole]
+    assert peak < 1000 * 20 * 8 * 2, "the table of all draws as whole numbers and as floats"
 
 
 def test_the_same_is_not_told_apart_and_a_clear_gain_is():

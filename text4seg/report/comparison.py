@@ -22,6 +22,8 @@ from text4seg.metrics.tally import ANSWER
 Line = Mapping[str, Any]
 Place = tuple[str, int, int | None]
 MIDDLE = (2.5, 97.5)
+HELD = 1_000_000
+"""Most drawn numbers (draws times pictures) that are in memory at a time, each as a whole number and as a float."""
 
 
 class Difference(NamedTuple):
@@ -97,12 +99,8 @@ def compare(
     number: dict[str, int] = {}
     which = np.array([number.setdefault(first[place]["picture"], len(number)) for place in places])
     sums = [_sums([lines[place] for place in places], which) for lines in (first, second)]
-    rng = np.random.default_rng(seed)
-    weights_DP = rng.multinomial(len(number), np.full(len(number), 1 / len(number)), size=draws).astype(np.float64)
-    return [
-        _difference(name, *(one[name] for one in sums), weights_DP)  # type: ignore[arg-type]
-        for name in sums[0]
-    ]
+    drawn = _drawn(sums[0], sums[1], len(number), draws, seed)
+    return [_difference(name, sums[0][name], sums[1][name], drawn[name]) for name in sums[0]]
 
 
 def _target(line: Line) -> dict[int, int]:
@@ -138,11 +136,30 @@ def _sums(lines: Sequence[Line], which: NDArray[np.intp]) -> dict[str, NDArray[n
     }
 
 
+def _drawn(
+    first: Mapping[str, NDArray[np.float64]],
+    second: Mapping[str, NDArray[np.float64]],
+    pictures: int,
+    draws: int,
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """The difference of each score in each draw, ``[D]``; the draws do not depend on how many are held at a time."""
+    rng = np.random.default_rng(seed)
+    even = np.full(pictures, 1 / pictures)
+    most = max(1, HELD // pictures)
+    drawn = {name: np.empty(draws) for name in first}
+    for start in range(0, draws, most):
+        piece = slice(start, min(start + most, draws))
+        weights_DP = rng.multinomial(pictures, even, size=piece.stop - start).astype(np.float64)
+        for name, change in drawn.items():
+            change[piece] = _ratio(*(weights_DP @ second[name].T).T) - _ratio(*(weights_DP @ first[name].T).T)
+    return drawn
+
+
 def _difference(
-    name: str, first: NDArray[np.float64], second: NDArray[np.float64], weights_DP: NDArray[np.float64]
+    name: str, first: NDArray[np.float64], second: NDArray[np.float64], drawn: NDArray[np.float64]
 ) -> Difference:
     before, after = (float(_ratio(*part.sum(1))) for part in (first, second))
-    drawn = _ratio(*(weights_DP @ second.T).T) - _ratio(*(weights_DP @ first.T).T)
     low, high = (float(value) for value in np.percentile(drawn, MIDDLE))
     return Difference(name, before, after, after - before, low, high)
 
