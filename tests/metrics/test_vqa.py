@@ -95,17 +95,17 @@ def test_answers_are_processed_as_published(written, meant):
 
 
 ANOTHER = ["other"]
-"""Makes people disagree, so that answers are processed."""
+"""Makes people disagree."""
 
 
 @pytest.mark.parametrize(
     ("written", "references", "right"),
     [
         ("t shirt", ["t-shirt"] * 9 + ANOTHER, True),
-        ("t shirt", ["t-shirt"] * 10, False),
+        ("t shirt", ["t-shirt"] * 10, True),
         ("50", ["50%"] * 9 + ANOTHER, False),
         ("2", ["two"] * 9 + ANOTHER, True),
-        ("2", ["two"] * 10, False),
+        ("2", ["two"] * 10, True),
         ("two", ["2"] * 9 + ANOTHER, True),
         ("dont know", ["don't know"] * 9 + ANOTHER, True),
         ("1000", ["1,000"] * 9 + ANOTHER, True),
@@ -113,11 +113,13 @@ ANOTHER = ["other"]
         ("35", ["3.5"] * 9 + ANOTHER, False),
         ("the Cat.", ["cat"] * 9 + ANOTHER, True),
         ("Yes", ["yes"] * 9 + ANOTHER, True),
-        ("Yes", ["yes"] * 10, False),
+        ("Yes", ["yes"] * 10, True),
+        ("", ["a"] * 10, False),
+        ("B", ["a"] * 10, False),
         (" yes\n", ["yes"] * 10, True),
         ("in\ttown", ["in town"] * 10, True),
         ("the bus", ["the bus"] * 10, True),
-        ("bus", ["the bus", "the bus "] * 5, False),
+        ("bus", ["the bus", "the bus "] * 5, True),
         ("", ["a"] * 9 + ANOTHER, True),
     ],
 )
@@ -145,6 +147,8 @@ def test_accuracy_of_several_people_equals_a_restatement(pool, data):
     said, people = answer.strip(), [one.strip() for one in references]
     if len(set(people)) > 1:
         said, people = restated(said), [restated(one) for one in people]
+    else:
+        said, people = restated(said) or said.lower(), [restated(one) or one.lower() for one in people]
     groups = list(combinations(people, len(people) - 1))
     expected = sum(min(1.0, group.count(said) / 3) for group in groups) / len(groups)
     assert vqa_accuracy(answer, references) == pytest.approx(expected, abs=1e-12)

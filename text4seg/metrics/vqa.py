@@ -1,10 +1,11 @@
 """VQA accuracy of a written answer against what people answered.
 
 Source: VQA (arXiv 1505.00468), section 5, in the form of its published evaluation (VQA v2): the mean over leaving out
-one person at a time of min(1, how many of the others said the same / 3). Where people disagree, both sides are
-processed first (marks, number words, articles, contractions); where all say the same, only that is right, to the letter
-and with its capitals. It is made for ten answers a question: where two or three people answered, the 3 stays, and a
-right answer on which all agree has 1/3 or 2/3.
+one person at a time of min(1, how many of the others said the same / 3), after both sides are processed (marks, number
+words, articles, contractions). Where all people say the same, the published program compares to the letter (`Yes` is
+wrong about ten times `yes`), since what it is given has been processed; here both sides are processed then, too. It is
+made for ten answers a question: where two or three people answered, the 3 stays, and a right answer on which all agree
+has 1/3 or 2/3.
 
 A single reference is no opinion of several people, and the published evaluation knows none: there an answer is right or
 wrong, after both sides are made comparable by rules of this project (:func:`comparable`).
@@ -99,7 +100,7 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     >>> vqa_accuracy("Yes.", ["yes", "yes", "no", "no", "no"])
     0.5333333333333333
     >>> vqa_accuracy("Yes.", ["yes"] * 10), vqa_accuracy("Yes.", ["yes"])
-    (0.0, 1.0)
+    (1.0, 1.0)
     """
     if not references:
         raise ValueError("`references` is empty: an answer needs at least one reference to be compared with.")
@@ -108,6 +109,8 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     said, *people = (re.sub(r"[\n\t]", " ", text).strip() for text in (answer, *references))
     if len(set(people)) > 1:
         said, *people = map(processed, (said, *people))
+    else:  # an empty answer is not the letter of an option
+        said, *people = (processed(text) or text.lower() for text in (said, *people))
     agree = [said == one for one in people]
     others = [sum(agree) - one for one in agree]
     return sum(min(_ENOUGH, count) for count in others) / (_ENOUGH * len(others))
