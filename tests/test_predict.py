@@ -17,7 +17,7 @@ from PIL import Image, features
 from pycocotools import mask as coco
 
 import text4seg.report.run
-from text4seg.data.settings import DataSettings
+from text4seg.data.settings import BuildSettings, DataSettings
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.predict import main
 from text4seg.report.prediction import predict, slug
@@ -87,6 +87,20 @@ def test_one_question_can_name_all_classes(tmp_path, run, picture):
     masks = [np.asarray(Image.open(tmp_path / f"my photo-{q}.mask.png")) for q in ("a-cat", "dog-on-top", "a-cow")]
     corners = [[bool(mask[y, x]) for y in (0, -1) for x in (0, -1)] for mask in masks]
     assert corners == [[True, False, False, True], [False, True, False, False], [False] * 4]
+
+
+@pytest.mark.parametrize("hinted", [False, True])
+def test_a_run_is_asked_in_the_words_that_it_was_trained_with(tmp_path, run, picture, hinted):
+    lists = tmp_path / "mine.yaml"
+    lists.write_text("partial: {questions: ['Mine: {labels}?']}\nconditioned: {questions: ['Which: {labels}?']}\n")
+    config, backbone = text4seg.report.run.load_run()
+    config.data.train.build = BuildSettings(task_options={"templates": str(lists), "joiner": "|"})
+    config.data.format_hint = hinted
+    words = [str(picture), "--run", str(run), "--query", "dog on top", "--query", "a cat", "--out", str(tmp_path)]
+    assert main(words) == main([*words, "--together"]) == 0
+    end = " (2x2 rrle)" if hinted else ""
+    expected = [f"Mine: {query}?{end}" for query in ("dog on top", "a cat")] + [f"Which: dog on top|a cat?{end}"]
+    assert [question for _, (question, _) in backbone.asked] == expected
 
 
 def test_the_background_cannot_be_asked_for_in_a_notebook_either(run):

@@ -42,11 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _grammar(given: argparse.Namespace) -> int:
     from text4seg.config import load_whole
+    from text4seg.report.asking import words_of
     from text4seg.report.serving import write_grammar
 
     data = load_whole(given.run / "config.yaml").data
     size = given.grid or (data.grid[0], data.grid[1])
-    for path in write_grammar(given.out, size, data.codec, given.grammar, data.format_hint):
+    words = words_of(data, "referring")
+    for path in write_grammar(given.out, size, data.codec, given.grammar, data.format_hint, words):
         print(f"written: {path}")
     return 0
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from text4seg import templates
 from text4seg.data.image import FORMATS, to_rgb
 from text4seg.data.items import Item, Items
 from text4seg.data.sources.photograph import UNREADABLE, upright
@@ -25,7 +24,9 @@ from text4seg.decoding.confidence import written
 from text4seg.decoding.generate import respond
 from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import OTHERS, Decoded, check_queries, paint, parse
+from text4seg.templates import Templates, hint
 
+from .asking import words_of
 from .coco import coco_rle
 from .overlay import overlay
 
@@ -88,7 +89,7 @@ def predict(
 
     Args:
         backbone: model and processor; answers come from the device that the model is on.
-        config: the run's settings: codec, grid, and whether questions name them.
+        config: the run's settings: codec, grid, whether questions name them, and the words that it was trained with.
         picture: any RGB picture.
         queries: what to look for.
         size: another grid than the run's, (rows, cols).
@@ -104,7 +105,8 @@ def predict(
     rows, cols = size or tuple(config.data.grid)
     groups = [list(queries)] if together else [[query] for query in queries]
     task = "conditioned" if together else "referring"
-    items = Items(_item(task, group, picture, (rows, cols), config) for group in groups)
+    words = words_of(config.data, task)
+    items = Items(_item(words, task, group, picture, (rows, cols), config) for group in groups)
     encoded = [backbone.processor.encode(picture, [(item.question, None)]) for item in items]
     device = next(backbone.model.parameters()).device
     prompts = {name: tensor.to(device) for name, tensor in backbone.processor.collate(encoded, side="left").items()}
@@ -122,11 +124,13 @@ def predict(
     return found
 
 
-def _item(task: str, queries: Sequence[str], picture: Image.Image, size: tuple[int, int], config: Config) -> Item:
+def _item(
+    words: Templates, task: str, queries: Sequence[str], picture: Image.Image, size: tuple[int, int], config: Config
+) -> Item:
     labels = (OTHERS, *queries)
-    question, _ = templates.DEFAULT.fixed(task, queries)
+    question, _ = words.fixed(task, queries)
     if config.data.format_hint:
-        question += templates.hint(config.data.codec, size)
+        question += hint(config.data.codec, size)
     return Item(
         key="",
         turn=0,

@@ -21,6 +21,7 @@ from text4seg.data.types import IGNORE
 from text4seg.data.variants import Curriculum
 from text4seg.templates import DEFAULT, FAMILIES, JOINER, Templates, hint
 
+from .asking import options_of
 from .settings import ALL, STORED, check_wording
 from .swap import partners, swapped
 
@@ -65,7 +66,7 @@ class Questions:
         self.folder, self.data, self.wording, self.swap = folder, data, wording, swap
         self.index = Index.load(folder)
         self.variant = Curriculum(data).usual
-        self.templates = _templates(self.index.recipe.get("task_options", {}), wording)
+        self.templates = _templates(options_of(self.index.recipe), wording)
         self.broken: list[str] = []
 
     def __iter__(self) -> Iterator[Question]:

@@ -8,11 +8,16 @@ from pathlib import Path
 
 from text4seg.decoding.language.serving import ebnf, regex
 from text4seg.descriptors import check_queries
-from text4seg.templates import DEFAULT, hint
+from text4seg.templates import DEFAULT, Templates, hint
 
 
 def write_grammar(
-    folder: Path, size: tuple[int, int], codec: str, labels: Sequence[str], with_hint: bool = False
+    folder: Path,
+    size: tuple[int, int],
+    codec: str,
+    labels: Sequence[str],
+    with_hint: bool = False,
+    words: Templates = DEFAULT,
 ) -> list[Path]:
     """Write ``grammar.ebnf``, ``grammar.regex``, ``vllm.json`` and ``sglang.json``; gives their paths.
 
@@ -24,13 +29,14 @@ def write_grammar(
         codec: its spelling.
         labels: what is asked for.
         with_hint: whether the question names grid and codec, as the model was trained (`data.format_hint`).
+        words: that the model was trained to be asked in (:func:`.asking.words_of`).
 
     Raises:
         ValueError: for what cannot be asked, or no grammar can be written (:func:`.decoding.language.serving.ebnf`).
     """
     check_queries(labels)
     grammar = ebnf(size, codec, labels)
-    question, _ = DEFAULT.fixed("referring", labels)
+    question, _ = words.fixed("referring", labels)
     question += hint(codec, size) if with_hint else ""
     content = [
         {"type": "image_url", "image_url": {"url": "https://HOST/IMAGE.jpg"}},
