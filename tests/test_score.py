@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 
 from text4seg.callbacks.pictures import Pictures
 from text4seg.callbacks.score import Score, collapsed
+from text4seg.decoding.language.grammar import Grammar, UnwritableError
+from text4seg.decoding.settings import DecodingSettings
 from text4seg.descriptors import answer, encode, rasterize
 
 LABELS = ("others", "red car")
@@ -105,6 +107,21 @@ def test_unreadable_answers_do_not_stop_the_fit(tmp_path):
     _, _, score, _ = fit(tmp_path, ["", "\x00| * *\n", "<seg></seg>", "others *"], epochs=1)
     assert score.values["val/invalid"] > 0
     assert score.values["val/cIoU"] == 0.0
+
+
+@pytest.mark.filterwarnings("ignore:.*(num_workers|sanity_check|batch_size|engine is hf).*")
+def test_a_label_that_the_grammar_cannot_write_does_not_stop_the_fit(tmp_path, monkeypatch):
+    def refused(_: Grammar) -> None:
+        raise UnwritableError("the label 'café'")
+
+    monkeypatch.setattr(Grammar, "check", refused)
+    score = Score(DecodingSettings(grammar="on"))
+    options = {"logger": False, "enable_progress_bar": False, "default_root_dir": tmp_path}
+    trainer = Trainer(accelerator="cpu", max_epochs=1, callbacks=[score], **options)
+    module = Module([good(item) for batch in batches() for item in batch["items"]])
+    with pytest.warns(UserWarning, match=r"answered with decoding.grammar=report: .*cannot write the label 'café'"):
+        trainer.fit(module)
+    assert score.values["val/ok"] == 1
 
 
 @pytest.mark.parametrize(

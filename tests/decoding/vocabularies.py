@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import product
 
 from fake_backbone import byte_tokenizer
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from text4seg.models.families.vocabulary import tiny_tokenizer
@@ -69,6 +69,16 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
     )
+
+
+def letters_tokenizer(*words: str) -> PreTrainedTokenizerFast:
+    """One token an ASCII letter, and words, each a token wherever it stands; nothing for other letters but <unk>."""
+    letters = ["<pad>", "<eos>", "<unk>", "\n", *map(chr, range(32, 127))]
+    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(letters)}, merges=[], unk_token="<unk>"))
+    core.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
+    return tokenizer
 
 
 def _reachable(merges: list[tuple[str, str]]) -> list[tuple[str, str]]:

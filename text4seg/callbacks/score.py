@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
 
 from text4seg.decoding.engine.answering import Counts
 from text4seg.decoding.engine.prepack import prepacked
-from text4seg.decoding.generate import respond
-from text4seg.decoding.settings import DecodingSettings
+from text4seg.decoding.generate import Answers, respond
+from text4seg.decoding.language.grammar import UnwritableError
+from text4seg.decoding.settings import REPORT, DecodingSettings
 from text4seg.descriptors import Decoded, parse
 from text4seg.metrics.board import ItemScore, ScoreBoard
 
@@ -49,13 +51,22 @@ def score_batch(
         settings: how to decode.
         counts: where the cost of the answers is added up.
     """
-    answers = respond(backbone, batch["prompts"], batch["items"], settings)
+    answers = _answered(backbone, batch, settings)
     counts.add(answers.counts)
     scored = []
     for item, text in zip(batch["items"], answers.texts, strict=True):
         decoded = parse(text, tuple(item.size), item.codec, item.labels[1:])
         scored.append(Scored(item, decoded, board.update(decoded, item)))
     return scored
+
+
+def _answered(backbone: Backbone, batch: dict[str, Any], settings: DecodingSettings) -> Answers:
+    """The answers to a batch; one that the grammar cannot be kept to is answered without: training has to go on."""
+    try:
+        return respond(backbone, batch["prompts"], batch["items"], settings)
+    except UnwritableError as error:
+        warnings.warn(f"a validation batch is answered with decoding.grammar=report: {error}", stacklevel=2)
+        return respond(backbone, batch["prompts"], batch["items"], replace(settings, grammar=REPORT))
 
 
 class Score(Callback):

@@ -46,6 +46,7 @@ class Language:
         labels: what may be written beside ``others``; None: any words, see :mod:`.open_labels`.
 
     Attributes:
+        labels: what may be written, ``others`` first; none: any words.
         start: before ``<seg>``.
         forced: before ``<seg>`` where a sentence was cut off: a line break may come first.
         body: behind ``<seg>``.
@@ -60,6 +61,7 @@ class Language:
         check_codec(codec)
         check_labels(labels or ())
         self.counted = codec != "full"
+        self.labels = () if labels is None else tuple(dict.fromkeys((OTHERS, *labels)))
         self._line, lines = (size[0] * size[1], 1) if codec == "irle" else (size[1], size[0])
         self._nodes, whole = open_label() if labels is None else ([{}], set())
         self.open = frozenset(range(len(self._nodes))) if labels is None else frozenset()
@@ -70,7 +72,7 @@ class Language:
         elif labels is None:
             self._ends = whole
         else:
-            self._ends = self._heads(tuple(dict.fromkeys((OTHERS, *labels))))
+            self._ends = self._heads(self.labels)
         self._blank = self._before(" ", 0)
         end = self._add()
         self._close = self._before(CLOSE, end)
@@ -95,6 +97,17 @@ class Language:
                 return None
             state = after
         return state
+
+    def along(self, state: State, text: str) -> list[State]:
+        """The states behind each byte of a text that belongs to the language."""
+        states = [state]
+        for byte in text.encode():
+            states.append(self.moves(states[-1])[byte])
+        return states[1:]
+
+    def head(self, label: str) -> str:
+        """A label as a run begins: with the star, where it has a count."""
+        return label + STAR if self.counted else label
 
     def room(self, state: State) -> int:
         """Letters that an open label may still have."""
@@ -146,7 +159,7 @@ class Language:
             return {self._word(label, 0) for label in labels}
         count = self._add()
         for label in labels:
-            self._word(label + STAR, 0, count)
+            self._word(self.head(label), 0, count)
         return {count}
 
     def _word(self, text: str, node: int, last: int | None = None) -> int:

@@ -26,10 +26,18 @@ UNNAMED = ("all", "parts")
 """Questions that do not say which labels there are."""
 
 _OPEN, _CLOSE = OPEN.encode(), CLOSE.encode()
+_BEFORE = "\n" + OPEN
 Free = bytes
 """In the sentence before the descriptor: the last letters, as far as they may be the beginning of a tag."""
 Place = Free | State
 """Where an answer stands."""
+
+
+class UnwritableError(ValueError):
+    """A vocabulary has no tokens for what a language asks for."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"this model's tokens cannot write {what}: take `decoding.grammar: report` (or off) for it.")
 
 
 class Grammar:
@@ -46,6 +54,7 @@ class Grammar:
         self._fitting: dict[State, Tensor] = {}
         self._sentences: dict[tuple[Free, int], Tensor] = {}
         self._inside: dict[int, tuple[Tensor, Tensor]] = {}
+        self._unwritable: tuple[str, ...] | None = None
 
     def piece(self, token: int) -> bytes:
         """What a token writes; special tokens and those that are not there write nothing."""
@@ -70,6 +79,33 @@ class Grammar:
             return found
         ids, letters = self._inside_label(state)
         return torch.cat([ids[letters <= self.language.room(state)], found])
+
+    def check(self) -> None:
+        """Refuse labels that cannot be written where a descriptor begins; looked for once.
+
+        Raises:
+            UnwritableError: naming the first of them.
+        """
+        if self._unwritable is None:
+            self._unwritable = tuple(label for label in self.language.labels if not self._writes(label))
+        if self._unwritable:
+            raise UnwritableError(f"the label {self._unwritable[0]!r}")
+
+    def _writes(self, label: str) -> bool:
+        """Whether tokens lead over a label: the first may begin with the tag before it, the last end behind it."""
+        language, text = self.language, _BEFORE + self.language.head(label)
+        places = [language.forced, *language.along(language.forced, text)]
+        only = {place: {byte: to} for place, byte, to in zip(places, text.encode(), places[1:], strict=False)}
+        waiting = places[: len(_BEFORE) + 1]  # the tag itself is written, however tokens cut it
+        seen = set(waiting)
+        while waiting:
+            for _, to in self.tokens.whole.fitting(waiting.pop(), lambda at: only.get(at) or language.moves(at)):
+                if to not in only:
+                    return True
+                if to not in seen:  # the longest token comes last, and is followed first
+                    seen.add(to)
+                    waiting.append(to)
+        return False
 
     def sentence(self, place: Free, vocabulary: int) -> Tensor:
         """Tokens that may follow in the sentence before a descriptor, bool ``[V]``.

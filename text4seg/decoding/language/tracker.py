@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from text4seg.decoding.language.automaton import State
-from text4seg.decoding.language.grammar import Grammar, grammar_for, tail
+from text4seg.decoding.language.grammar import Grammar, UnwritableError, grammar_for, tail
 from text4seg.decoding.settings import ON, PREAMBLE, DecodingSettings
 from text4seg.descriptors.exact import CLOSE
 
@@ -58,20 +58,35 @@ class AnswerTracker:
         self._steps = [_Step(None if preamble else grammar.forced(b""))]
 
     def ids(self) -> Tensor | None:
-        """Ids of the tokens that may follow in a descriptor, int64 ``[n]``; None: see `allowed`."""
+        """Ids of the tokens that may follow in a descriptor, int64 ``[n]``; None: see `allowed`.
+
+        Raises:
+            ValueError: none may.
+        """
         last = self._steps[-1]
-        return None if last.state is None or last.done or not self._on else self._grammar.fitting(last.state)
+        return None if last.state is None or last.done or not self._on else self._fitting(last.state)
 
     def allowed(self) -> Tensor | None:
-        """Tokens that may follow, bool ``[V]``; None: any."""
+        """Tokens that may follow, bool ``[V]``; None: any.
+
+        Raises:
+            ValueError: none may.
+        """
         last = self._steps[-1]
         if last.done or not self._on:
             return None
         if last.state is None:
             return self._grammar.sentence(last.tail, self._vocabulary)
         mask = torch.zeros(self._vocabulary, dtype=torch.bool)
-        mask[self._grammar.fitting(last.state)] = True
+        mask[self._fitting(last.state)] = True
         return mask
+
+    def _fitting(self, state: State) -> Tensor:
+        ids = self._grammar.fitting(state)
+        if not len(ids):  # any token would do then: the likeliest of none is the first
+            labels = ", ".join(map(repr, self._grammar.language.labels)) or "any words"
+            raise UnwritableError(f"what has to follow in a descriptor of {labels:.200}")
+        return ids
 
     def accept(self, token: int) -> bool:
         """Step over a token; False, and no step taken, when the mode is on and the language does not allow it."""
@@ -121,8 +136,12 @@ class AnswerTracker:
 def trackers(
     tokenizer: Any, items: Iterable[Item], settings: DecodingSettings, vocabulary: int, ends: Collection[int]
 ) -> list[AnswerTracker]:
-    """A tracker at the beginning of each item's answer; arguments as :class:`AnswerTracker`'s."""
-    return [
-        AnswerTracker(grammar_for(tokenizer, item), vocabulary, settings.grammar, settings.preamble, ends)
-        for item in items
-    ]
+    """A tracker at the beginning of each item's answer; arguments as :class:`AnswerTracker`'s.
+
+    Raises:
+        ValueError: the mode is on, and the tokens cannot write a label that is asked for.
+    """
+    grammars = [grammar_for(tokenizer, item) for item in items]
+    for grammar in grammars if settings.grammar == ON else ():
+        grammar.check()
+    return [AnswerTracker(grammar, vocabulary, settings.grammar, settings.preamble, ends) for grammar in grammars]
