@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -73,6 +73,17 @@ def choose_trained(backbone: Backbone, settings: ModelSettings) -> LoraReport:
         # backward runs through the whole tower for nothing. Only re-entrant checkpoints need it.
         backbone.core.disable_input_require_grads()
     return found
+
+
+def hold_trained_in_float32(backbone: Backbone) -> None:
+    """For mixed precision beside LoRA: in bfloat16 most steps of a usual rate would be rounded away.
+
+    PEFT sees to its own layers; this is for a projector that trains whole.
+    """
+    if isinstance(backbone.model, PeftModel):
+        for weight in backbone.model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
 
 
 def _set_modes(backbone: Backbone) -> None:

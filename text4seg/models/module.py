@@ -23,6 +23,7 @@ from text4seg.models.fsdp2 import shard
 from text4seg.models.loss import IGNORE_LABEL, Head, answer_loss, cell_loss, drawn_words, renumbered
 from text4seg.models.processor import TARGETS, model_inputs
 from text4seg.models.settings import LossSettings, OptimSettings, Phase
+from text4seg.models.tables import ExactTables
 
 
 class Text4SegModule(LightningModule):
@@ -56,10 +57,15 @@ class Text4SegModule(LightningModule):
         self.model = backbone.model
         self.loss, self.optim, self.steps = loss, optim, steps
         self.mean = MeanMetric(nan_strategy="disable")
+        self._tables = ExactTables(self.model)
         if not any(p.requires_grad for p in self.parameters()):
             raise ValueError("nothing trains: `model.lora.enabled` is false and `model.train` is empty.")
         self.phases = tuple(phases) or (Phase(1.0, optim.lr, cells=loss.cells),)
         self._check_parts()
+
+    def on_fit_start(self) -> None:
+        """What the strategy and the precision have cast is cast by now."""
+        self._tables.restore(self.model)
 
     def configure_model(self) -> None:
         """Share the weights out where the strategy has laid out devices for it (`fsdp2`)."""

@@ -26,7 +26,7 @@ from text4seg.callbacks.watch import Watch
 from text4seg.config import Config, to_yaml
 from text4seg.data.datamodule import ShardDataModule, counted
 from text4seg.models.backbone import Backbone
-from text4seg.models.lora import LoraReport, choose_trained
+from text4seg.models.lora import LoraReport, choose_trained, hold_trained_in_float32
 from text4seg.models.module import Text4SegModule
 from text4seg.models.registry import load_backbone
 from text4seg.models.start import start_from
@@ -108,6 +108,8 @@ def fit(config: Config, run: Path, console: Console, accept: bool = False) -> Ou
     longest = min(config.data.max_length, backbone.context or config.data.max_length)
     look_at_sides(backbone, sides_of(config), longest)
     report = choose_trained(backbone, config.model)
+    if precision.endswith("-mixed"):
+        hold_trained_in_float32(backbone)
     if config.model.start and checkpoint is None:
         console.print(f"starts from {start_from(backbone, Path(config.model.start))}")
     if config.trainer.fill_memory and checkpoint is None:
