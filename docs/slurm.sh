@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One task a GPU; SLURM asks three minutes before the end (or at a pre-emption) and the job goes on where it stopped.
+# One task a GPU; SLURM asks ten minutes before the end (or at a pre-emption) and the job goes on where it stopped. A
+# validation that is under way is finished first: give it as many seconds as one takes, and a step more.
 #   sbatch docs/slurm.sh conf/paper/res.yaml runs/paper-res [key=value ...]
 #SBATCH --job-name=text4seg
 #SBATCH --nodes=1
@@ -7,7 +8,7 @@
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
-#SBATCH --signal=USR1@180
+#SBATCH --signal=USR1@600
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail

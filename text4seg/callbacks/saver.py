@@ -21,7 +21,10 @@ from text4seg.training.note import NAME, beside
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()))
 """Of a terminal, of a scheduler, and what SLURM can be told to send some time before it (`--signal=USR1@180`)."""
-HEARD = b"\nstopping: waiting for the end of this step to save it; a second time ends at once, without saving\n"
+HEARD = (
+    b"\nstopping: waiting for the end of this step, and of a validation that is under way, to save it; "
+    b"a second time ends at once, without saving\n"
+)
 
 
 class StoppedError(Exception):
