@@ -27,8 +27,9 @@ MERGES = [
     ("▁", "ca"),
     ("▁ca", "r"),
 ]
-# Blanks at the ends of a question melt with those around it; special names are words here, and tokens in the whole.
-LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="<>▁")
+# Blanks at the ends of a question melt with those around it; special names are words here, and tokens in the whole, as
+# would be the mark that stands for the image in pieces of a prompt.
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="<>▁" + IMAGE[0])
 QUESTION = (st.text(LETTERS, max_size=30) | st.text("car \n", max_size=8)).filter(
     lambda text: text.strip(" ") == text > ""
 )
